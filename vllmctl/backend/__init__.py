@@ -1,0 +1,50 @@
+"""Where runs live: the local machine's processes today.
+
+A backend carries out what the planner decided and says what it sees. It decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from vllmctl.clock import Stamp
+from vllmctl.core.observed import End, Run
+from vllmctl.core.plan import Action
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What a backend sees of one instance."""
+
+    run: Run | None = None
+    end: End | None = None
+    sweeping: bool = False
+    attempt: int = 0
+    total: int = 0
+    port: int | None = None
+    argv: tuple[str, ...] = ()
+    leader: int | None = None
+    shim: int | None = None
+    started: Stamp | None = None
+    ready: Stamp | None = None
+
+
+class Backend(Protocol):
+    """What the daemon asks of the place where runs live."""
+
+    async def adopt(self) -> None:
+        """Find every run that an earlier daemon began."""
+
+    def sights(self) -> Mapping[str, Sight]:
+        """What is seen now, by instance name. No I/O."""
+
+    def act(self, action: Action) -> None:
+        """Begin to carry out an action: the next sights show it begun, later ones its outcome."""
+
+    def amend(self, name: str, run: str, **changes: object) -> None:
+        """Note what was found out about a living run: fields of `core.observed.Run`."""
+
+    def trees(self) -> Mapping[str, list[int]]:
+        """The living process ids of each instance, its leader first. Blocks: not for the loop."""

@@ -1,0 +1,117 @@
+"""The command line: parses words, asks the daemon, prints. A verb a file.
+
+A verb's module is imported when the verb is used, so that `vllmctl status` does not pay for what
+`vllmctl validate` needs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from vllmctl import __version__
+from vllmctl.cli.context import Context, Failure
+
+VERBS = {
+    "start": "Start models, and the daemon if none runs; wait until they are ready.",
+    "stop": "Stop models and hold them stopped; wait until nothing of them is left.",
+    "restart": "Stop and start models with their current definition.",
+    "status": "Show what runs, and why what does not run does not.",
+    "tail": "Show the log of a model.",
+    "validate": "Check models.yaml; needs no daemon.",
+    "reload": "Make the daemon read models.yaml now.",
+    "schema": "Print the JSON Schema of models.yaml.",
+    "daemon": "Run the daemon in the foreground.",
+    "shutdown": "End the daemon, and the models with it.",
+}
+
+
+class _Verbs(click.Group):
+    """Knows every verb's name and help without importing it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        module = importlib.import_module(f"vllmctl.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            import difflib
+
+            close = difflib.get_close_matches(args[0], VERBS, 1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise click.UsageError(f"there is no command {args[0]!r}{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=_Verbs,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 done, 1 failed, 2 usage, 3 not running, 4 no such name, "
+    "5 invalid configuration, 6 timed out.",
+)
+@click.option(
+    "-c",
+    "--config",
+    metavar="FILE",
+    envvar="VLLMCTL_CONFIG",
+    help="models.yaml; without it ./models.yaml, then the user's, then /etc/vllmctl/models.yaml.",
+)
+@click.option(
+    "--state-dir",
+    metavar="DIR",
+    envvar="VLLMCTL_STATE_DIR",
+    help="Where the daemon keeps its state; one daemon a directory.",
+)
+@click.version_option(__version__, "-V", "--version", message="vllmctl %(version)s")
+@click.pass_context
+def cli(ctx: click.Context, config: str | None, state_dir: str | None) -> None:
+    """Supervise vLLM servers: models.yaml says what should run, a daemon keeps it running."""
+    ctx.obj = Context(config, state_dir)
+
+
+def main() -> int:
+    """Run the command line; returns its exit code. Errors are one sentence on standard error."""
+    try:
+        result = cli.main(standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except Failure as failure:
+        return _complain(str(failure), failure.code)
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "vllmctl"
+        return _complain(f"{error.format_message().rstrip('.')}; see `{command} --help`", 2)
+    except click.Abort:
+        return 130
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader has left (`| head`): say nothing, and keep Python from flushing at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # the last resort: a bug must still end in a sentence
+        if os.environ.get("VLLMCTL_DEBUG"):
+            raise
+        kind = type(error).__name__
+        return _complain(
+            f"internal error: {kind}: {error}; VLLMCTL_DEBUG=1 shows where, please report it", 1
+        )
+
+
+def _complain(sentence: str, code: int) -> int:
+    if sentence:
+        print(f"vllmctl: {sentence}", file=sys.stderr)
+    return code

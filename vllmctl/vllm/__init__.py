@@ -1,0 +1,1 @@
+"""What only vLLM knows: the phases of a start, why one ended, its endpoints, and the simulator."""

@@ -1,0 +1,7 @@
+"""`python -m vllmctl` is `vllmctl`."""
+
+import sys
+
+from vllmctl.cli import main
+
+sys.exit(main())

@@ -1,0 +1,633 @@
+"""Runs on this machine: one shim for each, found again after a daemon's death.
+
+What is true is on disk and in the process table; what is held here is only what was read from
+them. A run is `live` from the moment its start was decided until its end is written down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import pwd
+import shutil
+import signal
+import socket
+import sys
+import uuid
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+from vllmctl import shim
+from vllmctl.backend import Sight
+from vllmctl.backend.processes import COOKIE, alive, sweep
+from vllmctl.clock import Clock, Stamp
+from vllmctl.core.observed import Cause, Diagnosis, End, Exit, Run, Stopping
+from vllmctl.core.plan import Action, Forget, StartRun, StopRun, TuneRun
+from vllmctl.core.spec import PORT_PLACEHOLDER, Instance
+from vllmctl.logfile import LogReader, Position
+from vllmctl.records import (
+    EndRecord,
+    ExecError,
+    ExitRecord,
+    InstanceRecord,
+    Process,
+    RunRecord,
+    ShimRecord,
+)
+from vllmctl.statedir import StateDir, read_record, write_record
+
+FIRST_AUTO_PORT = 8000
+"""Where the search for `port: auto` begins: vLLM's own default."""
+SHIM_POLL = 0.02
+"""Seconds between two looks at a shim that is alive and has not written its record yet."""
+NOT_INHERITED = ("VLLMCTL_", "NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_", "INVOCATION_ID", "JOURNAL_")
+"""Beginnings of variable names that belong to the daemon alone (sd_notify(3), systemd.exec(5))."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What a diagnosis is made from."""
+
+    instance: Instance
+    exit: Exit
+    exec_error: ExecError | None
+    cause: Cause | None
+    shim_lost: str | None
+    """Set if there is no exit record: what the shim said last, or why there is none. May be ""."""
+    was_ready: bool
+    log: Iterable[bytes]
+    """This run's bytes, in chunks; empty if it printed nothing."""
+
+
+@dataclass(slots=True)
+class _Live:
+    """A run in hand. The value in `run` is replaced, never changed."""
+
+    run: Run
+    record: RunRecord
+    shim: Process | None = None
+    leader: Process | None = None
+    pipe_inode: int | None = None
+    log: Position | None = None
+    pidfd: int = -1
+    ending: bool = False
+
+
+class LocalBackend:
+    """The `Backend` of this machine."""
+
+    def __init__(
+        self,
+        state: StateDir,
+        clock: Clock,
+        environ: Mapping[str, str],
+        diagnose: Callable[[Ending], Diagnosis],
+        changed: Callable[[], None],
+        report: Callable[[str, str], None],
+    ) -> None:
+        """`changed`: a sight may differ now. `report(name, sentence)` tells of trouble."""
+        self._state = state
+        self._clock = clock
+        self._environ = {
+            key: value for key, value in environ.items() if not key.startswith(NOT_INHERITED)
+        }
+        # A Python outside the system's library path needs this one; nothing else is the shim's.
+        path = environ.get("LD_LIBRARY_PATH")
+        self._shim_environ = {"LD_LIBRARY_PATH": path} if path else {}
+        self._diagnose = diagnose
+        self._changed = changed
+        self._report = report
+        self._live: dict[str, _Live] = {}
+        self._records: dict[str, InstanceRecord] = {}
+        self._sweeping: set[str] = set()
+        self._writer = ThreadPoolExecutor(1, "records")  # one: writes keep their order
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # -- seeing ------------------------------------------------------------------------------
+
+    def sights(self) -> Mapping[str, Sight]:
+        return {name: self._sight(name) for name in {**self._records, **self._live}}
+
+    def _sight(self, name: str) -> Sight:
+        record = self._records.get(name, InstanceRecord())
+        live = self._live.get(name)
+        sight = Sight(
+            end=self._end(record.end),
+            sweeping=name in self._sweeping,
+            attempt=record.attempt,
+            total=record.total,
+            port=record.port,
+        )
+        if live is None:
+            return sight
+        return replace(
+            sight,
+            run=None if name in self._sweeping else live.run,
+            port=live.record.port,
+            argv=live.record.argv,
+            leader=live.leader.pid if live.leader else None,
+            shim=live.shim.pid if live.shim else None,
+            started=live.record.started,
+            ready=record.ready_at,
+        )
+
+    def _end(self, record: EndRecord | None) -> End | None:
+        if record is None:
+            return None
+        since = record.running_since
+        return End(
+            run=record.run,
+            at=self._clock.at(record.at),
+            exit=record.exit,
+            cause=record.cause,
+            diagnosis=record.diagnosis,
+            digest=record.digest,
+            generation=record.generation,
+            running_since=self._clock.at(since) if since else None,
+            this_boot=self._clock.this_boot(record.at),
+        )
+
+    def trees(self) -> Mapping[str, list[int]]:
+        table = shim.process_table()
+        found = {}
+        for name, live in list(self._live.items()):
+            if live.shim:
+                found[name] = [pid for pid, _ in shim.descendants(live.shim.pid, table)]
+        return found
+
+    def log_position(self, name: str, run: str) -> Position | None:
+        """Where the log of a living run begins; None if it is not known (yet)."""
+        live = self._live.get(name)
+        return live.log if live is not None and live.run.id == run else None
+
+    def amend(self, name: str, run: str, **changes: Any) -> None:
+        live = self._live.get(name)
+        if live is None or live.run.id != run or live.ending:
+            return
+        before = live.run
+        live.run = replace(before, **changes)
+        if live.run.ready and not before.ready:
+            self._save(name, ready_at=self._clock.stamp())
+        if live.run.running_since != before.running_since:
+            since = live.run.running_since
+            self._save(name, running_since=None if since is None else self._clock.stamp(since))
+        if live.run != before:
+            self._changed()
+
+    # -- acting ------------------------------------------------------------------------------
+
+    def act(self, action: Action) -> None:
+        match action:
+            case StartRun():
+                self._start(action)
+            case StopRun():
+                self._stop(action)
+            case TuneRun(name, run, log):
+                live = self._live.get(name)
+                words = f"log {log.max_size} {log.keep}"
+                if live and live.run.id == run and self._tell(live, words):
+                    live.run = replace(live.run, log=log)
+            case Forget(name):
+                self._records.pop(name, None)
+                self._changed()
+                self._own(self._in_writer(_unlink, self._state.instance_record(name)))
+
+    def _start(self, action: StartRun) -> None:
+        name, instance = action.name, action.instance
+        if name in self._live:
+            return  # decided twice; once is right
+        run_id = uuid.uuid4().hex
+        old = self._records.get(name, InstanceRecord())
+        port = self._choose_port(name, instance, old.port)
+        argv = tuple(word.replace(PORT_PLACEHOLDER, str(port)) for word in instance.launch.argv)
+        record = RunRecord(run_id, instance, action.generation, self._clock.stamp(), port, argv)
+        run = Run(
+            id=run_id,
+            launch=instance.launch,
+            log=instance.policy.log,
+            generation=action.generation,
+            started_at=record.started.boottime,
+            progress_at=record.started.boottime,
+        )
+        live = self._live[name] = _Live(run, record)
+        self._records[name] = replace(
+            old,
+            port=port if instance.launch.port == "auto" else old.port,
+            attempt=action.attempt,
+            total=old.total + (action.attempt > 0),
+            run=run_id,
+            ready_at=None,
+            running_since=None,
+        )
+        self._own(self._spawn(name, live, self._records[name]))
+        self._changed()
+
+    async def _spawn(self, name: str, live: _Live, instance_record: InstanceRecord) -> None:
+        try:
+            pid, pidfd, notice = await self._in_writer(self._begin, live.record, instance_record)
+        except (OSError, KeyError, ValueError) as error:
+            diagnosis = Diagnosis("start_failed", True, f"it could not be started: {error}")
+            await self._write_end(name, live, None, None, diagnosis)
+            return
+        live.shim = Process(pid, 0)
+        self._watch(name, live, pidfd)
+        asyncio.get_running_loop().add_reader(notice, self._on_notice, name, live, notice)
+
+    def _begin(self, record: RunRecord, instance_record: InstanceRecord) -> tuple[int, int, int]:
+        """Write down, then spawn the shim: its pid, a pidfd, and a pipe that closes on exec."""
+        name = record.instance.name
+        write_record(self._state.instance_record(name), instance_record)
+        run_dir = self._state.run(record.run)
+        os.mkdir(run_dir, 0o700)
+        write_record(f"{run_dir}/run.json", record)
+        spec = os.memfd_create("vllmctl-spec")
+        notice, notice_in = os.pipe()
+        errors = os.open(f"{run_dir}/shim.err", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            with open(spec, "wb", closefd=False) as file:
+                file.write(self._shim_spec(record, run_dir))
+            os.lseek(spec, 0, os.SEEK_SET)
+            pid = os.posix_spawn(
+                sys.executable,
+                _shim_command(name),
+                self._shim_environ,
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, spec, 0),
+                    (os.POSIX_SPAWN_DUP2, errors, 1),
+                    (os.POSIX_SPAWN_DUP2, errors, 2),
+                    (os.POSIX_SPAWN_DUP2, notice_in, 3),
+                ],
+                setsid=True,
+                setsigmask=[],
+                setsigdef=[signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM],
+            )
+        except BaseException:
+            os.close(notice)
+            raise
+        finally:
+            for fd in (spec, notice_in, errors):
+                os.close(fd)
+        return pid, os.pidfd_open(pid), notice
+
+    def _shim_spec(self, record: RunRecord, run_dir: str) -> bytes:
+        instance = record.instance
+        launch, policy = instance.launch, instance.policy
+        fields = [
+            ("run", record.run),
+            ("run_dir", run_dir),
+            ("lock", self._state.instance_lock(instance.name)),
+            ("workdir", launch.workdir),
+            ("log", self._state.log(instance.name)),
+            ("log_max_size", policy.log.max_size),
+            ("log_keep", policy.log.keep),
+            ("stop_signal", policy.stop.signal),
+            ("stop_grace", policy.stop.grace),
+        ]
+        environ = dict(self._environ)
+        if launch.user is not None:
+            user = pwd.getpwnam(launch.user)
+            groups = os.getgrouplist(user.pw_name, user.pw_gid)
+            fields += [("uid", user.pw_uid), ("gid", user.pw_gid)]
+            fields += [("groups", ",".join(str(group) for group in groups))]
+            environ |= {"HOME": user.pw_dir, "USER": user.pw_name, "LOGNAME": user.pw_name}
+        if launch.gpus is not None:
+            environ["CUDA_VISIBLE_DEVICES"] = ",".join(str(gpu) for gpu in launch.gpus)
+        environ |= dict(launch.env)
+        environ[COOKIE] = record.run
+        fields += [("limit", f"{name}={number}") for name, number in launch.limits]
+        fields += [("argv", word) for word in record.argv]
+        fields += [("env", f"{key}={value}") for key, value in environ.items()]
+        for key, value in fields:
+            if "\0" in str(value):
+                raise ValueError(f"a NUL character stands in its {key}")
+        return b"".join(os.fsencode(f"{key}={value}") + b"\0" for key, value in fields)
+
+    def _choose_port(self, name: str, instance: Instance, kept: int | None) -> int | None:
+        """The port of the next run; `auto` keeps its number while nobody else has it."""
+        wanted = instance.launch.port
+        if wanted != "auto":
+            return wanted
+        taken = {record.port for other, record in self._records.items() if other != name}
+        taken |= {live.record.port for other, live in self._live.items() if other != name}
+        candidates = range(FIRST_AUTO_PORT, 65536)
+        for port in [kept, *candidates] if kept else candidates:
+            if port not in taken and _can_bind(instance.launch.host, port):
+                return port
+        return kept  # none is free: the server will say so
+
+    def _stop(self, action: StopRun) -> None:
+        live = self._live.get(action.name)
+        if live is None or live.run.id != action.run:
+            return
+        stop = action.stop or live.record.instance.policy.stop
+        if self._tell(live, f"stop {stop.signal} {stop.grace} {action.cause}"):
+            kill_at = self._clock.now() + stop.grace
+            live.run = replace(live.run, stopping=Stopping(action.cause, action.why, kill_at))
+            self._changed()
+
+    def _tell(self, live: _Live, words: str) -> bool:
+        """Send the shim a line. False: it is not there yet, or not any more; plan again then."""
+        path = f"{self._state.run(live.run.id)}/control"
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            return False  # no FIFO (ENOENT) or nobody reads it (ENXIO)
+        try:
+            os.write(fd, words.encode() + b"\n")
+        except OSError:
+            return False  # the pipe is full: it has more orders than it can take
+        finally:
+            os.close(fd)
+        return True
+
+    # -- watching ----------------------------------------------------------------------------
+
+    def _watch(self, name: str, live: _Live, pidfd: int) -> None:
+        live.pidfd = pidfd
+        asyncio.get_running_loop().add_reader(pidfd, self._on_shim_gone, name, live)
+        self._changed()
+
+    def _on_notice(self, name: str, live: _Live, notice: int) -> None:
+        """The shim has executed the command, or could not, or is dead."""
+        asyncio.get_running_loop().remove_reader(notice)
+        os.close(notice)
+        self._own(self._read_begin(name, live))
+
+    async def _read_begin(self, name: str, live: _Live) -> None:
+        record = await self._in_writer(self._read_begun, live.run.id)
+        if record is not None and not live.ending:
+            self._attach(live, record)
+            self._changed()
+
+    def _read_begun(self, run_id: str) -> ShimRecord | None:
+        """The shim's record, if it is of this boot: process ids of another mean nothing."""
+        record = read_record(f"{self._state.run(run_id)}/shim.json", ShimRecord)
+        return record if record and record.boot_id == self._clock.boot_id else None
+
+    def _attach(self, live: _Live, record: ShimRecord) -> None:
+        live.shim, live.leader = record.shim, record.leader
+        live.pipe_inode = record.pipe_inode
+        live.log = Position(record.log.device, record.log.inode, record.log.offset)
+        live.run = replace(live.run, executed=True)
+
+    def _on_shim_gone(self, name: str, live: _Live) -> None:
+        asyncio.get_running_loop().remove_reader(live.pidfd)
+        os.close(live.pidfd)
+        if live.shim is not None:
+            try:
+                os.waitpid(live.shim.pid, os.WNOHANG)
+            except ChildProcessError:
+                pass  # an earlier daemon's child; init has it
+        self._own(self._finish(name, live))
+
+    async def _finish(self, name: str, live: _Live) -> None:
+        """The shim is gone: learn how the run ended, see that nothing is left, write it down."""
+        live.ending = True
+        run_dir = self._state.run(live.run.id)
+        exit_record = await self._in_writer(read_record, f"{run_dir}/exit.json", ExitRecord)
+        shim_lost = None
+        if exit_record is None:
+            begun = await self._in_writer(self._read_begun, live.run.id)
+            if begun is not None:
+                self._attach(live, begun)
+            shim_lost = await asyncio.to_thread(_last_words, f"{run_dir}/shim.err")
+            self._sweeping.add(name)
+            self._changed()
+            count = await asyncio.to_thread(sweep, live.run.id, live.leader, live.pipe_inode)
+            self._sweeping.discard(name)
+            self._report(name, f"its shim was lost; {count} processes of its tree were removed")
+        cause = live.run.stopping.cause if live.run.stopping else None
+        if exit_record is not None:
+            cause = Cause(exit_record.cause) if exit_record.cause in set(Cause) else None
+            if exit_record.dropped_bytes:
+                lost = f"{exit_record.dropped_bytes} bytes of its log were lost: the disk was full"
+                self._report(name, lost)
+        elif not self._clock.this_boot(live.record.started):
+            shim_lost = "the machine was started anew"
+        exit = Exit(exit_record.code, exit_record.signal) if exit_record else Exit()
+        ending = Ending(
+            instance=live.record.instance,
+            exit=exit,
+            exec_error=exit_record.exec_error if exit_record else None,
+            cause=cause,
+            shim_lost=shim_lost,
+            was_ready=live.run.ready,
+            log=_run_log(self._state.log(name), live.log),
+        )
+        diagnosis = await asyncio.to_thread(self._diagnose, ending)
+        await self._write_end(name, live, exit_record, cause, diagnosis)
+
+    async def _write_end(
+        self,
+        name: str,
+        live: _Live,
+        exit_record: ExitRecord | None,
+        cause: Cause | None,
+        diagnosis: Diagnosis,
+    ) -> None:
+        at = live.record.started
+        if self._clock.this_boot(at):
+            at = self._clock.stamp()
+        exit = Exit()
+        if exit_record is not None:
+            at = Stamp(exit_record.at, exit_record.boottime, exit_record.boot_id)
+            exit = Exit(exit_record.code, exit_record.signal)
+        record = self._records.get(name, InstanceRecord())
+        end = EndRecord(
+            run=live.run.id,
+            at=at,
+            exit=exit,
+            cause=cause,
+            diagnosis=diagnosis,
+            digest=live.run.launch.digest(),
+            generation=live.run.generation,
+            running_since=record.running_since,
+        )
+        self._records[name] = replace(record, run=None, running_since=None, end=end)
+        self._live.pop(name, None)
+        self._changed()
+        try:
+            path = self._state.instance_record(name)
+            await self._in_writer(write_record, path, self._records[name])
+            await self._in_writer(shutil.rmtree, self._state.run(live.run.id), True)
+        except OSError as error:
+            self._report(name, f"how it ended could not be written down: {error}")
+
+    # -- coming back -------------------------------------------------------------------------
+
+    async def adopt(self) -> None:
+        found = await self._in_writer(self._read_state)
+        for live, begun, ended in found:
+            name = live.record.instance.name
+            record = self._records.get(name, InstanceRecord())
+            if record.end is not None and record.end.run == live.run.id:
+                await self._in_writer(shutil.rmtree, self._state.run(live.run.id), True)
+                continue  # its end was written down already
+            self._records[name] = record = replace(record, run=live.run.id)
+            if begun is not None:
+                self._attach(live, begun)
+            since = record.running_since
+            live.run = replace(
+                live.run,
+                ready=record.ready_at is not None,
+                running_since=self._clock.at(since) if since else None,
+            )
+            self._live[name] = live
+            if ended:
+                self._own(self._finish(name, live))
+            elif begun is None:
+                self._own(self._wait_for_shim(name, live))
+            else:
+                self._adopt_shim(name, live, begun.shim)
+
+    def _read_state(self) -> list[tuple[_Live, ShimRecord | None, bool]]:
+        """Instances' records; and for each run: itself, its shim's record, whether it has ended."""
+        for file in os.listdir(self._state.instances):
+            if file.endswith(".json"):
+                record = read_record(f"{self._state.instances}/{file}", InstanceRecord)
+                if record is not None:
+                    self._records[file.removesuffix(".json")] = record
+        found = []
+        for run_id in os.listdir(self._state.runs):
+            run_dir = self._state.run(run_id)
+            run_record = read_record(f"{run_dir}/run.json", RunRecord)
+            if run_record is None:  # nothing began without it, unless it was damaged since
+                sweep(run_id, None, None)
+                shutil.rmtree(run_dir, ignore_errors=True)
+                continue
+            begun = self._read_begun(run_id)
+            launch = run_record.instance.launch
+            started_at = self._clock.at(run_record.started)
+            run = Run(
+                id=run_id,
+                launch=launch,
+                log=run_record.instance.policy.log,
+                generation=run_record.generation,
+                started_at=started_at,
+                progress_at=self._clock.now(),
+            )
+            found.append((_Live(run, run_record), begun, os.path.exists(f"{run_dir}/exit.json")))
+        return found
+
+    def _adopt_shim(self, name: str, live: _Live, process: Process) -> None:
+        try:
+            pidfd = os.pidfd_open(process.pid)
+        except OSError:
+            self._own(self._finish(name, live))
+            return
+        if alive(process):  # looked at after the pidfd was opened: it is this one for ever
+            self._watch(name, live, pidfd)
+        else:
+            os.close(pidfd)
+            self._own(self._finish(name, live))
+
+    async def _wait_for_shim(self, name: str, live: _Live) -> None:
+        """A run without a shim's record: either its shim is about to write one, or never will."""
+        lock = self._state.instance_lock(name)
+        run_json = f"{self._state.run(live.run.id)}/run.json"
+        while not await self._in_writer(_call_off, lock, run_json):
+            begun = await self._in_writer(self._read_begun, live.run.id)
+            if begun is not None:
+                self._attach(live, begun)
+                self._adopt_shim(name, live, begun.shim)
+                return
+            await asyncio.sleep(SHIM_POLL)
+        await self._finish(name, live)
+
+    # -- help --------------------------------------------------------------------------------
+
+    def _save(self, name: str, **changes: Any) -> None:
+        self._records[name] = replace(self._records.get(name, InstanceRecord()), **changes)
+        self._own(self._in_writer(self._write_quietly, name, self._records[name]))
+
+    def _write_quietly(self, name: str, record: InstanceRecord) -> None:
+        try:
+            write_record(self._state.instance_record(name), record)
+        except OSError as error:
+            self._report(name, f"its record could not be written: {error}")
+
+    async def _in_writer(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._writer, function, *arguments)
+
+    def _own(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._disown)
+
+    def _disown(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._report("", f"internal error: {error!r}")
+
+    async def close(self) -> None:
+        """Finish what is being written. Runs go on without us."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._writer.shutdown()
+
+
+def _shim_command(name: str) -> list[str]:
+    """As a module, so that its compiled form is used: a script would be compiled at each start."""
+    folder = os.path.dirname(shim.__file__)
+    code = f"import sys; sys.path.append({folder!r}); import shim; sys.exit(shim.main())"
+    return [sys.executable, "-I", "-S", "-c", code, "vllmctl-shim", name]
+
+
+def _call_off(lock: str, run_json: str) -> bool:
+    """Take a run back that no shim has begun. False: a living shim has it.
+
+    A shim looks for run.json under the lock, so one that comes late finds nothing and leaves.
+    """
+    fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _unlink(run_json)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
+def _can_bind(host: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except OSError:
+        return False
+    return True
+
+
+def _run_log(path: str, position: Position | None) -> Iterable[bytes]:
+    """This run's part of the log, in chunks."""
+    if position is None:
+        return
+    reader = LogReader(path, position)
+    try:
+        while chunk := reader.read():
+            yield chunk
+    finally:
+        reader.close()
+
+
+def _last_words(path: str) -> str:
+    """The last line that a shim printed before it was gone; empty if it said nothing."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            lines = file.read().strip().splitlines()
+    except OSError:
+        return ""
+    return lines[-1] if lines else ""
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass  # that is what was wanted

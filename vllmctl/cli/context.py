@@ -1,0 +1,134 @@
+"""What every verb shares: where file and state lie, how to reach the daemon, how to fail."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any
+
+import click
+
+from vllmctl.control.client import Client, ClientError, NoDaemon, Reply
+from vllmctl.core.select import Candidate, UnknownName, select
+from vllmctl.statedir import StateDir, default_path
+
+FAILED, USAGE, NOT_RUNNING, NO_SUCH_NAME, INVALID_CONFIG, TIMED_OUT = 1, 2, 3, 4, 5, 6
+
+
+class Failure(Exception):
+    """Ends the command with `code`, after the sentence (if any) on standard error."""
+
+    def __init__(self, sentence: str, code: int = FAILED) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+class Context:
+    """Made from the options before the verb and the environment; handed to the verb."""
+
+    def __init__(self, config: str | None, state_dir: str | None) -> None:
+        self.named_config = config
+        """The file as named by -c or VLLMCTL_CONFIG; None: nobody named one."""
+        root = state_dir or default_path(os.environ, os.geteuid())
+        self.state = StateDir(os.path.abspath(root))
+
+    @cached_property
+    def config(self) -> str:
+        """The file to use, absolute; where nothing is found, the first place that was looked at."""
+        if self.named_config:
+            return os.path.abspath(self.named_config)
+        places = config_places(os.environ)
+        return next((place for place in places if os.path.exists(place)), places[0])
+
+    @cached_property
+    def client(self) -> Client:
+        return Client(self.state.socket)
+
+    def ask(self, method: str, path: str) -> Reply:
+        """A request to the daemon; Failure if there is none or it refuses."""
+        try:
+            reply = self.client.get(path) if method == "GET" else self.client.post(path)
+        except NoDaemon:
+            raise self.no_daemon() from None
+        except ClientError as error:
+            raise Failure(str(error)) from None
+        return reply if reply.ok else self.refused(reply)
+
+    def command(self, verb: str, name: str) -> Reply:
+        """`start`, `stop` or `restart` one instance; Failure if the daemon refuses."""
+        from urllib.parse import quote
+
+        return self.ask("POST", f"/v1/models/{quote(name, safe='')}/{verb}")
+
+    def refused(self, reply: Reply) -> Reply:
+        """Raise what the daemon's refusal means here."""
+        sentence = reply.body.get("error", f"the daemon answered {reply.status}")
+        if reply.body.get("errors"):
+            sentence = error_lines(reply.body["errors"])
+        codes = {404: NO_SUCH_NAME, 422: INVALID_CONFIG}
+        raise Failure(sentence, codes.get(reply.status, FAILED))
+
+    def no_daemon(self) -> Failure:
+        return Failure(
+            f"no daemon runs on {self.state.root}; `vllmctl start` starts one", NOT_RUNNING
+        )
+
+    def status(self) -> dict[str, Any]:
+        """The daemon's status document."""
+        return self.ask("GET", "/v1/status").body
+
+    def choose(self, document: dict[str, Any], words: Iterable[str]) -> list[str]:
+        """The instances that the words mean; Failure for a word that means none."""
+        candidates = [
+            Candidate(model["name"], model["entry"], tuple(model["labels"]))
+            for model in document["models"]
+        ]
+        try:
+            return select(candidates, words)
+        except UnknownName as error:
+            raise Failure(str(error), NO_SUCH_NAME) from None
+
+
+def config_places(environ: Any) -> list[str]:
+    """Where models.yaml is looked for, in this order."""
+    home = environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    return [
+        os.path.abspath("models.yaml"),
+        os.path.join(home, "vllmctl", "models.yaml"),
+        "/etc/vllmctl/models.yaml",
+    ]
+
+
+def error_lines(errors: list[dict[str, Any]]) -> str:
+    """Configuration errors as text, one a line."""
+    lines = []
+    for error in errors:
+        place = f"{error['file']}:{error['line']}:{error['column']}"
+        path = f"{error['path']}: " if error["path"] else ""
+        suggestion = f" ({error['suggestion']})" if error["suggestion"] else ""
+        lines.append(f"{place}: {path}{error['message']}{suggestion}")
+    return "\n".join(lines)
+
+
+class Duration(click.ParamType[float]):
+    """`90`, `90s`, `5m`, `1h30m`, as in the file; in seconds."""
+
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        from vllmctl.config.values import parse_duration
+
+        if isinstance(value, float):
+            return value
+        try:
+            return parse_duration(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+pass_context = click.make_pass_decorator(Context)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+names_argument = click.argument("names", metavar="[NAME]...", nargs=-1)

@@ -1,0 +1,69 @@
+"""Starting a daemon in the background, for `vllmctl start`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+from vllmctl.cli.context import Context, Failure
+from vllmctl.control.client import ClientError, NoDaemon
+from vllmctl.statedir import StateDirError
+
+PATIENCE = 60.0
+"""Seconds that a daemon gets to open its socket; adopting many models may take some."""
+POLL = 0.05
+
+
+def ensure_daemon(context: Context) -> bool:
+    """See that a daemon runs; True if this has started it."""
+    if _answers(context):
+        return False
+    try:
+        context.state.prepare()
+        log = open(context.state.daemon_log, "ab")  # noqa: SIM115 - handed to the daemon
+    except StateDirError as error:
+        raise Failure(str(error), 2) from None
+    with log:
+        begin = log.tell()
+        command = [sys.executable, "-m", "vllmctl", "--config", context.config]
+        command += ["--state-dir", context.state.root, "daemon"]
+        daemon = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            start_new_session=True,  # the terminal's Ctrl-C and hang-up are not for it
+        )
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if _answers(context):
+            return True
+        code = daemon.poll()
+        if code is not None:
+            if _answers(context):
+                return False  # somebody else was quicker, and holds the lock
+            raise Failure(_said(context.state.daemon_log, begin, code), code if code > 0 else 1)
+        time.sleep(POLL)
+    raise Failure(f"the daemon (pid {daemon.pid}) does not answer; see {context.state.daemon_log}")
+
+
+def _answers(context: Context) -> bool:
+    try:
+        context.client.get("/v1/plan")
+    except NoDaemon:
+        return False
+    except ClientError as error:
+        raise Failure(str(error)) from None
+    return True
+
+
+def _said(path: str, begin: int, code: int) -> str:
+    """What the daemon printed before it ended, without its own prefix."""
+    with open(path, "rb") as file:
+        file.seek(begin)
+        lines = file.read().decode(errors="replace").strip().splitlines()
+    own = [line.removeprefix("vllmctl: ") for line in lines if line.startswith("vllmctl: ")]
+    return "\n".join(own) or f"the daemon ended with exit code {code}; see {os.path.abspath(path)}"

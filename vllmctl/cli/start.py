@@ -1,0 +1,81 @@
+"""`vllmctl start`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from vllmctl.cli.context import (
+    FAILED,
+    USAGE,
+    Context,
+    Duration,
+    Failure,
+    error_lines,
+    names_argument,
+    pass_context,
+)
+from vllmctl.cli.launch import ensure_daemon
+from vllmctl.cli.waiting import is_ready, wait_until
+
+
+@click.command("start")
+@names_argument
+@click.option("--no-wait", is_flag=True, help="Return at once; do not wait until they are ready.")
+@click.option("--timeout", type=Duration(), metavar="D", help="Wait no longer than this, e.g. 5m.")
+@pass_context
+def command(context: Context, names: tuple[str, ...], no_wait: bool, timeout: float | None) -> None:
+    """Start models, and the daemon if none runs; wait until they are ready.
+
+    Without a NAME: every model of the file whose `autostart` is not off. A model that was stopped
+    by hand is started again; one that is FATAL or in BACKOFF gets a fresh start.
+    """
+    new = ensure_daemon(context)
+    document = context.status()
+    _check_file(context, document)
+    if new:
+        click.echo(f"started the daemon (pid {document['daemon']['pid']})")
+    chosen = context.choose(document, names)
+    if not names:
+        chosen = [m["name"] for m in document["models"] if m["autostart"] and m["name"] in chosen]
+    for name in chosen:
+        context.command("start", name)
+    if no_wait:
+        return
+    wait_for_ready(context, chosen, timeout)
+
+
+def wait_for_ready(context: Context, names: list[str], timeout: float | None) -> None:
+    """Wait until they are RUNNING; Failure with the sentence of each one that will not be."""
+    try:
+        models = wait_until(context, names, is_ready, _hopeless, timeout)
+    except KeyboardInterrupt:
+        raise Failure("left waiting; the models go on starting", 130) from None
+    failed = [model for model in models if not is_ready(model)]
+    if failed:
+        sentences = [
+            f"{model['name']} is {model['state']}: {model['sentence']}" for model in failed
+        ]
+        raise Failure("\n".join(sentences), FAILED)
+
+
+def _hopeless(model: dict[str, Any]) -> bool:
+    return model["state"] in ("FATAL", "EXITED", "STOPPED")
+
+
+def _check_file(context: Context, document: dict[str, Any]) -> None:
+    """The daemon must run the file that was named, and should run a right one."""
+    config = document["daemon"]["config"]
+    if context.named_config and config["path"] != context.config:
+        raise Failure(
+            f"the daemon on {context.state.root} runs {config['path']}, not {context.config}; "
+            "name another --state-dir, or end that daemon: `vllmctl shutdown`",
+            USAGE,
+        )
+    if not config["valid"]:
+        click.echo(
+            f"vllmctl: the file is not valid; generation {config['generation']} stays in effect:\n"
+            f"{error_lines(config['errors'])}",
+            err=True,
+        )

@@ -1,0 +1,26 @@
+"""`vllmctl stop`."""
+
+from __future__ import annotations
+
+import click
+
+from vllmctl.cli.context import Context, Duration, Failure, names_argument, pass_context
+from vllmctl.cli.waiting import has_ended, wait_until
+
+
+@click.command("stop")
+@names_argument
+@click.option("--timeout", type=Duration(), metavar="D", help="Wait no longer than this, e.g. 1m.")
+@pass_context
+def command(context: Context, names: tuple[str, ...], timeout: float | None) -> None:
+    """Stop models and hold them stopped; wait until nothing of them is left.
+
+    Without a NAME: all of them. They stay stopped, also after a reboot, until `vllmctl start`.
+    """
+    chosen = context.choose(context.status(), names)
+    for name in chosen:
+        context.command("stop", name)
+    try:
+        wait_until(context, chosen, has_ended, lambda _: False, timeout)
+    except KeyboardInterrupt:
+        raise Failure("left waiting; the models go on stopping", 130) from None

@@ -1,0 +1,94 @@
+"""Waiting until models are where they should be, and showing how far they are.
+
+On a terminal the lines are live; elsewhere every change is one plain line.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from vllmctl.cli.context import TIMED_OUT, Context, Failure
+from vllmctl.cli.output import LIVE_STATES, paint, plain_text
+
+POLL = 0.15
+"""Seconds between two questions to the daemon."""
+
+Model = dict[str, Any]
+
+
+def is_ready(model: Model) -> bool:
+    """`start` and `restart` wait for this. Failure ends the waiting for one that will not come."""
+    return bool(model["state"] == "RUNNING")
+
+
+def has_ended(model: Model) -> bool:
+    """`stop` waits for this."""
+    return model["state"] not in LIVE_STATES
+
+
+class Display(Protocol):
+    """Shows the models that are waited for, again and again."""
+
+    def show(self, models: list[Model]) -> None: ...
+
+
+def wait_until(
+    context: Context,
+    names: list[str],
+    done: Callable[[Model], bool],
+    hopeless: Callable[[Model], bool],
+    limit: float | None,
+) -> list[Model]:
+    """Poll until every model is done or hopeless; their last documents.
+
+    Raises Failure when `limit` seconds are over, or the daemon goes away.
+    """
+    deadline = None if limit is None else time.monotonic() + limit
+    with _display() as display:
+        while True:
+            models = [m for m in context.status()["models"] if m["name"] in names]
+            display.show(models)
+            if all(done(model) or hopeless(model) for model in models):
+                return models
+            if deadline is not None and time.monotonic() >= deadline:
+                left = [m for m in models if not done(m)]
+                states = ", ".join(f"{m['name']} is {m['state']}" for m in left)
+                raise Failure(f"timed out after {limit:g} s: {states}", TIMED_OUT)
+            time.sleep(POLL)
+
+
+@contextmanager
+def _display() -> Iterator[Display]:
+    if sys.stdout.isatty():
+        from vllmctl.cli.live import LiveDisplay
+
+        with LiveDisplay() as live:
+            yield live
+    else:
+        yield PlainDisplay()
+
+
+class PlainDisplay:
+    """One line a change, for pipes and files."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, tuple[str, str | None]] = {}
+
+    def show(self, models: list[Model]) -> None:
+        for model in models:
+            stage = model["progress"]["stage"] if model["progress"] else None
+            if self._said.get(model["name"]) == (model["state"], stage):
+                continue
+            self._said[model["name"]] = (model["state"], stage)
+            print(f"{model['name']}: {paint(model['state'])} {plain_text(_detail(model))}")
+            sys.stdout.flush()
+
+
+def _detail(model: Model) -> str:
+    if model["state"] == "RUNNING" and model["url"]:
+        return str(model["url"])
+    return str(model["sentence"])

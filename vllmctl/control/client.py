@@ -1,0 +1,129 @@
+"""The command line's end of the control channel.
+
+A few lines of HTTP/1.0 instead of `http.client`, whose import costs more than a whole `status`.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from vllmctl import __version__
+from vllmctl.control import API, API_HEADER, VERSION_HEADER
+
+CONNECT_TIMEOUT = 5.0
+ANSWER_TIMEOUT = 60.0
+"""Seconds that a living daemon may take to answer."""
+
+
+class NoDaemon(Exception):
+    """Nobody listens on the socket."""
+
+
+class ClientError(Exception):
+    """The daemon cannot be talked to; the text is a sentence with the remedy."""
+
+
+class OtherVersion(ClientError):
+    """The daemon speaks another version of the channel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the daemon answered: an HTTP status and a JSON document."""
+
+    status: int
+    body: dict[str, Any]
+    version: str
+    """The daemon's."""
+
+    @property
+    def ok(self) -> bool:
+        return 200 <= self.status < 300
+
+
+class Client:
+    """One request a connection."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def get(self, path: str) -> Reply:
+        return self._ask("GET", path)
+
+    def post(self, path: str) -> Reply:
+        return self._ask("POST", path)
+
+    def _ask(self, method: str, path: str) -> Reply:
+        with self._connect() as connection:
+            connection.settimeout(ANSWER_TIMEOUT)
+            request = f"{method} {path} HTTP/1.0\r\nHost: vllmctl\r\nContent-Length: 0\r\n\r\n"
+            try:
+                connection.sendall(request.encode())
+                answer = b"".join(_until_end(connection))
+            except TimeoutError:
+                raise ClientError(
+                    f"the daemon did not answer within {ANSWER_TIMEOUT:g} s; "
+                    "see its log, or restart it: `vllmctl shutdown --keep-models`, `vllmctl start`"
+                ) from None
+            except ConnectionError:
+                raise NoDaemon from None  # it died while it was asked
+        return self._parse(answer)
+
+    def _connect(self) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.settimeout(CONNECT_TIMEOUT)
+        try:
+            connection.connect(self.path)
+        except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
+            connection.close()
+            raise NoDaemon from None
+        except OSError as error:
+            connection.close()
+            if error.errno is None or "too long" in str(error):
+                size = len(os.fsencode(self.path))
+                raise ClientError(
+                    f"the control socket's path {self.path} is too long ({size} bytes, Linux "
+                    "allows 107); name a shorter directory with --state-dir"
+                ) from error
+            if error.errno in (errno.EACCES, errno.EPERM):
+                raise ClientError(
+                    f"the control socket {self.path} belongs to somebody else; "
+                    "run this as its owner or as root"
+                ) from error
+            raise ClientError(f"the control socket {self.path}: {error.strerror}") from error
+        return connection
+
+    def _parse(self, answer: bytes) -> Reply:
+        head, _, body = answer.partition(b"\r\n\r\n")
+        status_line, *lines = head.decode("latin-1").split("\r\n")
+        headers = {}
+        for line in lines:
+            key, _, value = line.partition(":")
+            headers[key.strip().lower()] = value.strip()
+        api = headers.get(API_HEADER.lower())
+        version = headers.get(VERSION_HEADER.lower(), "unknown")
+        if not answer:
+            raise NoDaemon  # it died before it answered
+        if api != API:
+            raise OtherVersion(
+                f"the daemon on {self.path} is version {version}, this is {__version__}, and the "
+                "two do not understand each other; use the daemon's own vllmctl, or replace it: "
+                "`vllmctl shutdown --keep-models`, `vllmctl start`"
+            )
+        try:
+            return Reply(int(status_line.split()[1]), json.loads(body), version)
+        except (ValueError, IndexError):
+            raise ClientError(
+                f"the daemon's answer could not be understood: {status_line}"
+            ) from None
+
+
+def _until_end(connection: socket.socket) -> Iterator[bytes]:
+    while chunk := connection.recv(65536):
+        yield chunk

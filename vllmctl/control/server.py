@@ -1,0 +1,192 @@
+"""The daemon's end of the control channel.
+
+It checks who is asking, turns words into calls of a `Service`, and its answers into JSON. It
+decides nothing and changes nothing by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Protocol
+
+from aiohttp import web
+
+from vllmctl import __version__
+from vllmctl.control import API, API_HEADER, VERSION_HEADER
+from vllmctl.core.select import UnknownName
+
+MODEL_VERBS = ("start", "stop", "restart")
+
+
+class Refused(Exception):
+    """The request cannot be carried out; `status` is the HTTP status, `body` says why."""
+
+    def __init__(self, status: int, error: str, **body: Any) -> None:
+        super().__init__(error)
+        self.status = status
+        self.body = {"error": error, **body}
+
+
+class Service(Protocol):
+    """What the daemon offers over the socket. Every answer is a JSON document."""
+
+    async def status(self) -> dict[str, Any]: ...
+
+    async def model(self, word: str) -> dict[str, Any]: ...
+
+    async def command(self, verb: str, word: str) -> dict[str, Any]: ...
+
+    async def reload(self) -> dict[str, Any]: ...
+
+    async def shutdown(self, keep_models: bool) -> dict[str, Any]: ...
+
+    def plan(self) -> dict[str, Any]: ...
+
+    def log(self, word: str, lines: int, follow: bool) -> AsyncIterator[bytes]: ...
+
+    def events(self, count: int, follow: bool) -> AsyncIterator[dict[str, str]]: ...
+
+
+class ControlServer:
+    """Serves a `Service` on a Unix socket that only its owner may open."""
+
+    def __init__(self, path: str, service: Service) -> None:
+        self._path = path
+        self._service = service
+        app = web.Application(middlewares=[self._guard])
+        app.add_routes(
+            [
+                web.get("/v1/status", self._status),
+                web.get("/v1/models/{name}", self._model),
+                web.post("/v1/models/{name}/{verb}", self._command),
+                web.get("/v1/models/{name}/log", self._log),
+                web.get("/v1/events", self._events),
+                web.get("/v1/plan", self._plan),
+                web.post("/v1/reload", self._reload),
+                web.post("/v1/shutdown", self._shutdown),
+            ]
+        )
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+
+    async def open(self) -> None:
+        """Bind and listen. The caller holds the state directory's lock: a socket there is stale."""
+        try:
+            os.unlink(self._path)
+        except FileNotFoundError:
+            pass  # no earlier daemon, or it left tidily
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        before = os.umask(0o177)  # closed to others from the first moment on
+        try:
+            listener.bind(self._path)
+        finally:
+            os.umask(before)
+        await self._runner.setup()
+        await web.SockSite(self._runner, listener, shutdown_timeout=1.0).start()
+
+    async def close(self) -> None:
+        await self._runner.cleanup()
+        try:
+            os.unlink(self._path)
+        except FileNotFoundError:
+            pass  # the server's clean-up has done it
+
+    @web.middleware
+    async def _guard(
+        self,
+        request: web.Request,
+        handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
+    ) -> web.StreamResponse:
+        headers = {API_HEADER: API, VERSION_HEADER: __version__}
+        uid = _peer_uid(request)
+        if uid not in (0, os.geteuid()):
+            error = f"user {uid} may not control this daemon; its owner and root may"
+            return web.json_response({"error": error}, status=403, headers=headers)
+        try:
+            response = await handler(request)
+        except Refused as refusal:
+            return web.json_response(refusal.body, status=refusal.status, headers=headers)
+        except UnknownName as error:
+            return web.json_response({"error": str(error)}, status=404, headers=headers)
+        except web.HTTPException as error:
+            return web.json_response({"error": error.reason}, status=error.status, headers=headers)
+        if not response.prepared:
+            response.headers.update(headers)
+        return response
+
+    async def _status(self, _: web.Request) -> web.Response:
+        return web.json_response(await self._service.status())
+
+    async def _model(self, request: web.Request) -> web.Response:
+        return web.json_response(await self._service.model(request.match_info["name"]))
+
+    async def _command(self, request: web.Request) -> web.Response:
+        verb = request.match_info["verb"]
+        if verb not in MODEL_VERBS:
+            raise Refused(404, f"unknown verb {verb!r}; there are: {', '.join(MODEL_VERBS)}")
+        return web.json_response(await self._service.command(verb, request.match_info["name"]))
+
+    async def _plan(self, _: web.Request) -> web.Response:
+        return web.json_response(self._service.plan())
+
+    async def _reload(self, _: web.Request) -> web.Response:
+        return web.json_response(await self._service.reload())
+
+    async def _shutdown(self, request: web.Request) -> web.Response:
+        keep = request.query.get("keep_models", "false") == "true"
+        return web.json_response(await self._service.shutdown(keep))
+
+    async def _log(self, request: web.Request) -> web.StreamResponse:
+        chunks = self._service.log(
+            request.match_info["name"], _number(request, "lines", 100), _flag(request, "follow")
+        )
+        return await self._stream(request, "text/plain", chunks)
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        events = self._service.events(_number(request, "lines", 100), _flag(request, "follow"))
+
+        async def lines() -> AsyncIterator[bytes]:
+            async for event in events:
+                yield json.dumps(event, ensure_ascii=False).encode() + b"\n"
+
+        return await self._stream(request, "application/x-ndjson", lines())
+
+    async def _stream(
+        self, request: web.Request, kind: str, chunks: AsyncIterator[bytes]
+    ) -> web.StreamResponse:
+        """Send chunks until they end or the reader leaves. A slow reader waits for itself only."""
+        response = web.StreamResponse(headers={API_HEADER: API, VERSION_HEADER: __version__})
+        response.content_type = kind
+        first = await anext(chunks, b"")  # an unknown name is refused before anything is sent
+        await response.prepare(request)
+        try:
+            await response.write(first)
+            async for chunk in chunks:
+                await response.write(chunk)
+        except (ConnectionError, asyncio.CancelledError):
+            pass  # the reader left, or the daemon ends
+        return response
+
+
+def _peer_uid(request: web.Request) -> int:
+    """Who is at the other end, by the kernel's word (SO_PEERCRED, unix(7))."""
+    assert request.transport is not None
+    peer = request.transport.get_extra_info("socket")
+    credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    uid: int = struct.unpack("3i", credentials)[1]
+    return uid
+
+
+def _number(request: web.Request, name: str, default: int) -> int:
+    text = request.query.get(name, str(default))
+    if not text.isdigit():
+        raise Refused(400, f"{name} must be a whole number (got {text!r})")
+    return int(text)
+
+
+def _flag(request: web.Request, name: str) -> bool:
+    return request.query.get(name, "") in ("1", "true", "yes")

@@ -1,0 +1,407 @@
+"""What to do next: the difference between what is wanted and what is seen, as actions.
+
+`plan` is a function of values, time included. It is called after every change and at every
+deadline, and always looks at everything, so an action that was lost or failed is decided again.
+Each instance gets a state and one sentence: why it is so, what happens next, and when.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+
+from vllmctl.core import restart
+from vllmctl.core.lifecycle import State
+from vllmctl.core.observed import ASKED, Cause, Facts, Observed, Run, Stopping
+from vllmctl.core.restart import counted
+from vllmctl.core.spec import Desired, Engine, Instance, Launch, Log, RestartPolicy, Stop
+
+
+@dataclass(frozen=True, slots=True)
+class StartRun:
+    """Begin a run. `attempt` is written down before anything else is done."""
+
+    name: str
+    instance: Instance
+    attempt: int
+    generation: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class StopRun:
+    """Ask the run's shim to end it. `stop` None: as the run itself was told when it began."""
+
+    name: str
+    run: str
+    cause: Cause
+    why: str
+    stop: Stop | None
+
+
+@dataclass(frozen=True, slots=True)
+class TuneRun:
+    """Tell the run's shim a new rotation."""
+
+    name: str
+    run: str
+    log: Log
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Drop the records of an instance that is neither wanted nor running. Its log stays."""
+
+    name: str
+
+
+Action = StartRun | StopRun | TuneRun | Forget
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What to say of an instance."""
+
+    state: State
+    sentence: str
+    attempt: int = 0
+    next_at: float | None = None
+    """When it will be restarted; None unless BACKOFF."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The outcome of one round."""
+
+    actions: tuple[Action, ...]
+    wake_at: float | None
+    """When to plan again though nothing changed; None: no deadline."""
+    statuses: Mapping[str, Status]
+
+
+@dataclass(frozen=True, slots=True)
+class _Decision:
+    status: Status
+    actions: tuple[Action, ...] = ()
+    wake_at: float | None = None
+    start: StartRun | None = None
+    """Wanted now; becomes an action once nothing stands in its way."""
+
+
+def plan(desired: Desired, observed: Observed, now: float) -> Plan:
+    """Decide for every instance that is wanted or known."""
+    names = list(desired.instances) + [n for n in observed.instances if n not in desired.instances]
+    decisions = {
+        name: _decide(
+            name,
+            desired.instances.get(name),
+            observed.instances.get(name, Facts()),
+            observed.shutting_down,
+            now,
+        )
+        for name in names
+    }
+    _take_turns(decisions, desired, observed)
+    wakes = [d.wake_at for d in decisions.values() if d.wake_at is not None]
+    return Plan(
+        actions=tuple(action for d in decisions.values() for action in d.actions),
+        wake_at=min(wakes, default=None),
+        statuses={name: d.status for name, d in decisions.items()},
+    )
+
+
+# -- one instance by itself ------------------------------------------------------------------
+
+
+def _decide(
+    name: str, instance: Instance | None, facts: Facts, shutting_down: bool, now: float
+) -> _Decision:
+    if facts.run is not None:
+        return _alive(name, instance, facts, facts.run, shutting_down, now)
+    if facts.sweeping:
+        return _Decision(
+            Status(
+                State.STOPPING,
+                "its shim was killed; what is left of its process tree is being removed",
+                facts.attempt,
+            )
+        )
+    if instance is None:
+        return _Decision(
+            Status(State.STOPPED, "it is no longer in the file"), actions=(Forget(name),)
+        )
+    if shutting_down:
+        return _Decision(Status(State.STOPPED, "the daemon is shutting down"))
+    if facts.held:
+        return _Decision(
+            Status(State.STOPPED, f"stopped by hand; `vllmctl start {name}` starts it again")
+        )
+    return _ended(name, instance, facts, now)
+
+
+def _alive(
+    name: str,
+    instance: Instance | None,
+    facts: Facts,
+    run: Run,
+    shutting_down: bool,
+    now: float,
+) -> _Decision:
+    if run.stopping is not None:
+        return _Decision(
+            Status(State.STOPPING, _stopping_sentence(run.stopping, now), facts.attempt),
+            wake_at=run.stopping.kill_at if run.stopping.kill_at > now else None,
+        )
+    reason = _reason_to_stop(instance, facts, run, shutting_down)
+    if reason is not None:
+        return _stop(name, instance, facts, run, *reason, now)
+    assert instance is not None  # a run without an instance had a reason to stop
+    decision = _loading if not run.ready else _serving
+    result = decision(name, instance, facts, run, now)
+    if run.log != instance.policy.log and not result.actions:
+        tune = TuneRun(name, run.id, instance.policy.log)
+        return _Decision(result.status, (tune,), result.wake_at)
+    return result
+
+
+def _reason_to_stop(
+    instance: Instance | None, facts: Facts, run: Run, shutting_down: bool
+) -> tuple[Cause, str] | None:
+    if shutting_down:
+        return Cause.SHUTDOWN, "the daemon is shutting down"
+    if instance is None:
+        return Cause.REMOVED, "it is no longer in the file"
+    if facts.held:
+        return Cause.OPERATOR, "stopped by hand"
+    if run.launch != instance.launch:
+        what = ", ".join(changed_fields(run.launch, instance.launch))
+        return Cause.REPLACE, f"its launch changed: {what}"
+    if run.generation < facts.generation:
+        return Cause.RESTART, "a restart was asked for"
+    return None
+
+
+def _stop(
+    name: str,
+    instance: Instance | None,
+    facts: Facts,
+    run: Run,
+    cause: Cause,
+    why: str,
+    now: float,
+) -> _Decision:
+    stop = instance.policy.stop if instance else None
+    kill_at = now + stop.grace if stop else now
+    status = Status(
+        State.STOPPING, _stopping_sentence(Stopping(cause, why, kill_at), now), facts.attempt
+    )
+    return _Decision(status, actions=(StopRun(name, run.id, cause, why, stop),), wake_at=None)
+
+
+def _stopping_sentence(stopping: Stopping, now: float) -> str:
+    left = stopping.kill_at - now
+    if left > 0:
+        return f"{stopping.why}; killed in {duration(left)} if it has not ended by then"
+    return f"{stopping.why}; its process tree is being killed"
+
+
+def _loading(name: str, instance: Instance, facts: Facts, run: Run, now: float) -> _Decision:
+    health = instance.policy.health
+    out_of_time = run.started_at + health.start_timeout
+    stalled = max(run.started_at, run.progress_at) + health.stall_timeout
+    if now >= out_of_time:
+        why = f"not ready {duration(health.start_timeout)} after its start (start_timeout)"
+        return _stop(name, instance, facts, run, Cause.START_TIMEOUT, why, now)
+    if now >= stalled:
+        why = f"its log showed no progress for {duration(health.stall_timeout)} (stall_timeout)"
+        return _stop(name, instance, facts, run, Cause.STALLED, why, now)
+    stage = run.stage or ("starting" if run.executed else "being executed")
+    if run.percent is not None:
+        stage += f", {run.percent:.0f} %"
+    sentence = (
+        f"{stage}; for {duration(now - run.started_at)}, "
+        f"given up in {duration(out_of_time - now)} at the latest"
+    )
+    return _Decision(
+        Status(State.STARTING, sentence, facts.attempt), wake_at=min(out_of_time, stalled)
+    )
+
+
+def _serving(name: str, instance: Instance, facts: Facts, run: Run, now: float) -> _Decision:
+    health = instance.policy.health
+    attempt = restart.effective_attempt(facts, instance.policy.restart, now)
+    if run.failures < health.failures:
+        since = run.running_since if run.running_since is not None else run.started_at
+        sentence = f"ready for {duration(now - since)}"
+        if run.failures:
+            sentence += (
+                f"; {counted(run.failures, 'probe')} failed in a row, {health.failures} make it "
+                f"unhealthy: {run.health_message}"
+            )
+        return _Decision(Status(State.RUNNING, sentence, attempt))
+    what = f"{counted(run.failures, 'probe')} failed in a row: {run.health_message}"
+    if instance.policy.restart.policy is RestartPolicy.NEVER:
+        return _Decision(
+            Status(State.UNHEALTHY, f"{what}; restart: never leaves it so", facts.attempt)
+        )
+    status = Status(State.UNHEALTHY, f"{what}; it is being restarted", facts.attempt)
+    stop = StopRun(name, run.id, Cause.UNHEALTHY, what, instance.policy.stop)
+    return _Decision(status, actions=(stop,))
+
+
+def _ended(name: str, instance: Instance, facts: Facts, now: float) -> _Decision:
+    fresh = _reason_for_a_fresh_start(instance, facts)
+    if fresh is not None:
+        return _Decision(
+            Status(State.WAITING, fresh),
+            start=StartRun(name, instance, 0, facts.generation, fresh),
+        )
+    if facts.end is None:
+        return _Decision(
+            Status(State.STOPPED, f"autostart is off; `vllmctl start {name}` starts it")
+        )
+    policy = instance.policy.restart
+    attempt = restart.effective_attempt(facts, policy, now)
+    hint = facts.end.diagnosis.hint
+    match restart.next_step(policy, facts.end, attempt):
+        case restart.Leave(why):
+            sentence = f"{why}; `vllmctl start {name}` starts it again"
+            return _Decision(Status(State.EXITED, sentence, attempt))
+        case restart.GiveUp(why):
+            remedy = f": {hint}" if hint else ""
+            sentence = f"{why}{remedy}; `vllmctl start {name}` tries again"
+            return _Decision(Status(State.FATAL, sentence, attempt))
+        case restart.Again(at, number):
+            most = "" if policy.max_restarts is None else f" of {policy.max_restarts}"
+            count = f"restart {number}{most}"
+            cause = facts.end.diagnosis.cause
+            if at > now:
+                sentence = f"{cause}; {count} in {duration(at - now)}"
+                return _Decision(Status(State.BACKOFF, sentence, attempt, at), wake_at=at)
+            why = f"{count}: {cause}"
+            return _Decision(
+                Status(State.WAITING, why, attempt),
+                start=StartRun(name, instance, number, facts.generation, why),
+            )
+
+
+def _reason_for_a_fresh_start(instance: Instance, facts: Facts) -> str | None:
+    """Why the instance starts now with a count of zero; None if its last end decides."""
+    end = facts.end
+    if end is None or not end.this_boot:
+        if facts.generation > 0 or instance.policy.autostart:
+            return "wanted by the file" if facts.generation == 0 else "started by hand"
+        return None
+    if end.generation < facts.generation:
+        return "started by hand"
+    if end.digest != instance.launch.digest():
+        return "its launch changed"
+    if end.cause in ASKED:
+        return "wanted again"
+    return None
+
+
+# -- the others in the way -------------------------------------------------------------------
+
+
+def _take_turns(decisions: dict[str, _Decision], desired: Desired, observed: Observed) -> None:
+    """Turn wanted starts into actions, or into WAITING with the reason; in the file's order."""
+    loading = {
+        name: instance
+        for name, instance in desired.instances.items()
+        if decisions[name].status.state is State.STARTING
+    }
+    for name, decision in decisions.items():
+        if decision.start is None:
+            continue
+        instance = decision.start.instance
+        obstacle = _dependency(instance, desired, decisions) or _loader(instance, loading)
+        if obstacle is not None:
+            sentence = f"{obstacle} ({decision.status.sentence})"
+            decisions[name] = _Decision(Status(State.WAITING, sentence, decision.status.attempt))
+            continue
+        loading[name] = instance
+        status = Status(State.STARTING, decision.start.why, decision.start.attempt)
+        decisions[name] = _Decision(status, actions=(decision.start,))
+
+
+def _dependency(
+    instance: Instance, desired: Desired, decisions: Mapping[str, _Decision]
+) -> str | None:
+    for entry in instance.policy.depends_on:
+        for name, other in desired.instances.items():
+            state = decisions[name].status.state
+            if other.entry == entry and state is not State.RUNNING:
+                return f"waits for {name}, which is {state}"
+    return None
+
+
+def _loader(instance: Instance, loading: Mapping[str, Instance]) -> str | None:
+    """Two vLLM engines that load on one GPU at a time mis-measure its memory (vllm#55827)."""
+    if instance.engine is not Engine.VLLM:
+        return None
+    for name, other in loading.items():
+        if other.engine is Engine.VLLM and _share_a_gpu(instance.launch, other.launch):
+            return f"waits for its turn to load: {name} is loading on the same device"
+    return None
+
+
+def _share_a_gpu(one: Launch, other: Launch) -> bool:
+    """A launch that does not say its GPUs may use any of them."""
+    if one.gpus is None or other.gpus is None:
+        return one.gpus != () and other.gpus != ()
+    return not set(one.gpus).isdisjoint(other.gpus)
+
+
+# -- words -----------------------------------------------------------------------------------
+
+
+def changed_fields(old: Launch, new: Launch) -> list[str]:
+    """The fields in which two launches differ; for a command, the arguments where it can tell."""
+    names = []
+    for field in fields(Launch):
+        before, after = getattr(old, field.name), getattr(new, field.name)
+        if before == after:
+            continue
+        if field.name == "argv":
+            names += list(_changed_arguments(before, after)) or ["command"]
+        elif field.name in ("env", "limits"):
+            differing = sorted({key for key, _ in set(before) ^ set(after)})
+            names += [f"{field.name}.{key}" for key in differing]
+        else:
+            names.append(field.name)
+    return names
+
+
+def _changed_arguments(old: tuple[str, ...], new: tuple[str, ...]) -> Iterator[str]:
+    before, after = _arguments(old), _arguments(new)
+    for flag in dict.fromkeys([*before, *after]):
+        if before.get(flag) != after.get(flag):
+            yield f"args.{flag.removeprefix('--')}" if flag.startswith("--") else "command"
+
+
+def _arguments(argv: tuple[str, ...]) -> dict[str, list[str]]:
+    """The command's words, grouped under the flag before them ("": those before any flag)."""
+    groups: dict[str, list[str]] = {"": []}
+    flag = ""
+    for word in argv:
+        if word.startswith("--"):
+            flag, _, value = word.partition("=")
+            groups.setdefault(flag, []).append(value)
+        else:
+            groups[flag].append(word)
+    return groups
+
+
+def duration(seconds: float) -> str:
+    """`0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`."""
+    if seconds < 0.95:
+        return f"{max(seconds, 0):.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"

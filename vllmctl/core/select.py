@@ -1,0 +1,59 @@
+"""Which instances a word on the command line means."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+
+class UnknownName(Exception):
+    """No instance is meant by the word; the text is a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What a word may mean."""
+
+    name: str
+    entry: str
+    labels: tuple[str, ...] = ()
+
+
+def select(candidates: Iterable[Candidate], words: Iterable[str]) -> list[str]:
+    """The instances that the words mean, in the order of the file; no words: all of them.
+
+    A word is a model (all of its replicas), an instance, a glob over either, or `@label`.
+    Raises UnknownName for the first word that means nothing.
+    """
+    known = list(candidates)
+    words = list(words)
+    if not words:
+        return [candidate.name for candidate in known]
+    meant: set[str] = set()
+    for word in words:
+        matches = {candidate.name for candidate in known if _means(word, candidate)}
+        if not matches:
+            raise UnknownName(_complaint(word, known))
+        meant |= matches
+    return [candidate.name for candidate in known if candidate.name in meant]
+
+
+def _means(word: str, candidate: Candidate) -> bool:
+    if word.startswith("@"):
+        return any(fnmatchcase(label, word[1:]) for label in candidate.labels)
+    if word == f"{candidate.entry}:1":
+        return candidate.name == candidate.entry  # the first replica bears the model's name
+    return fnmatchcase(candidate.entry, word) or fnmatchcase(candidate.name, word)
+
+
+def _complaint(word: str, known: list[Candidate]) -> str:
+    if word.startswith("@"):
+        labels = sorted({label for candidate in known for label in candidate.labels})
+        return f"no model has the label {word[1:]!r}; labels: {', '.join(labels) or 'none'}"
+    names = [candidate.name for candidate in known]
+    close = difflib.get_close_matches(word, names, 1)
+    if close:
+        return f"no model is called {word!r}; did you mean {close[0]!r}?"
+    return f"no model is called {word!r}; there are: {', '.join(names) or 'none'}"

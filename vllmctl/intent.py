@@ -1,0 +1,48 @@
+"""What was said by hand, kept through the daemon's death and a loss of power.
+
+Commands edit intent and nothing else; the planner acts on it. A change is on disk before the
+command that made it is answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from vllmctl.records import IntentRecord
+from vllmctl.statedir import StateDir, read_record, write_record
+
+
+class Intent:
+    """Holds, and how often a fresh start was asked for, by instance name."""
+
+    def __init__(self, state: StateDir) -> None:
+        self._path = state.intent
+        record = read_record(self._path, IntentRecord) or IntentRecord()
+        self._held = set(record.held)
+        self._generations = dict(record.generations)
+        self._lock = asyncio.Lock()
+
+    def held(self, name: str) -> bool:
+        return name in self._held
+
+    def generation(self, name: str) -> int:
+        return self._generations.get(name, 0)
+
+    async def hold(self, names: Iterable[str]) -> None:
+        """`stop`: they stay stopped until somebody says `start`."""
+        self._held |= set(names)
+        await self._write()
+
+    async def start(self, names: Iterable[str], fresh: Iterable[str]) -> None:
+        """`start`, `restart`: lift holds; those in `fresh` begin anew with a count of zero."""
+        self._held -= set(names)
+        for name in fresh:
+            self._generations[name] = self.generation(name) + 1
+        await self._write()
+
+    async def _write(self) -> None:
+        """Raises OSError: what was said is in effect, but would not survive this daemon."""
+        async with self._lock:
+            record = IntentRecord(tuple(sorted(self._held)), dict(self._generations))
+            await asyncio.to_thread(write_record, self._path, record, durable=True)

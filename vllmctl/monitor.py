@@ -1,0 +1,165 @@
+"""Watches one living run: how far its start is, when it is ready, whether it stays well.
+
+It only finds out and notes (`Backend.amend`); what follows from it, the planner decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from vllmctl.clock import Clock
+from vllmctl.core.spec import Engine, Instance
+from vllmctl.logfile import LogReader, Position
+from vllmctl.vllm.probe import Answer, Prober, base_url
+from vllmctl.vllm.progress import ProgressReader
+
+START_INTERVAL = 0.25
+"""Seconds between two looks at a start: its log and its port. Both cost next to nothing."""
+READS_PER_LOOK = 64
+"""Chunks of log read in one look, at the most: a chatty model must not hold the probe back."""
+
+
+class Subject(Protocol):
+    """What the monitor needs of the place where the run lives."""
+
+    def amend(self, name: str, run: str, **changes: Any) -> None: ...
+
+    def log_position(self, name: str, run: str) -> Position | None: ...
+
+
+class Monitor:
+    """One run's watcher; `watch` runs until it is cancelled."""
+
+    def __init__(
+        self,
+        name: str,
+        run: str,
+        port: int | None,
+        instance: Callable[[], Instance | None],
+        subject: Subject,
+        prober: Prober,
+        clock: Clock,
+        log: str,
+        environ: Mapping[str, str],
+    ) -> None:
+        """`instance` gives the definition in effect: a changed policy applies at the next look."""
+        self._name = name
+        self._run = run
+        self._port = port
+        self._instance = instance
+        self._subject = subject
+        self._prober = prober
+        self._clock = clock
+        self._log = log
+        self._environ = environ
+        self.policy_changed = asyncio.Event()
+        """Set it to cut the present sleep short."""
+        self.checked_at: float | None = None
+
+    async def watch(self, ready: bool) -> None:
+        """From the moment the command was executed; `ready`: it is known to be ready already."""
+        if not ready:
+            await self._watch_start()
+        await self._watch_health()
+
+    async def _watch_start(self) -> None:
+        progress = ProgressReader()
+        reader: LogReader | None = None
+        try:
+            while True:
+                instance = self._instance()
+                if instance is None:
+                    return
+                if instance.policy.health.path is None:
+                    break
+                if reader is None:
+                    position = self._subject.log_position(self._name, self._run)
+                    reader = LogReader(self._log, position)
+                if await asyncio.to_thread(self._read_progress, reader, progress):
+                    self._note_progress(progress)
+                if (await self._ask(instance)).ok:
+                    break
+                await asyncio.sleep(START_INTERVAL)
+        finally:
+            if reader is not None:
+                reader.close()
+        self._subject.amend(
+            self._name,
+            self._run,
+            ready=True,
+            running_since=self._clock.now(),
+            stage="",
+            percent=None,
+            failures=0,
+            health_message="",
+        )
+
+    @staticmethod
+    def _read_progress(reader: LogReader, progress: ProgressReader) -> bool:
+        changed = False
+        for _ in range(READS_PER_LOOK):
+            data = reader.read()
+            if not data:
+                break
+            changed = progress.feed(data) or changed
+        return changed
+
+    def _note_progress(self, reader: ProgressReader) -> None:
+        if reader.progress is not None:
+            self._subject.amend(
+                self._name,
+                self._run,
+                stage=reader.progress.stage,
+                percent=reader.progress.percent,
+                progress_at=self._clock.now(),
+            )
+
+    async def _watch_health(self) -> None:
+        failures = 0
+        unhealthy = False
+        while True:
+            instance = self._instance()
+            interval = instance.policy.health.interval if instance else None
+            self.policy_changed.clear()
+            try:
+                async with asyncio.timeout(interval):
+                    await self.policy_changed.wait()
+                continue  # another interval may be in effect: begin anew
+            except TimeoutError:
+                pass  # the interval is over: ask
+            instance = self._instance()
+            if instance is None or instance.policy.health.path is None:
+                continue
+            answer = await self._ask(instance)
+            failures = 0 if answer.ok else failures + 1
+            changes: dict[str, Any] = {"failures": failures, "health_message": answer.message}
+            was_unhealthy, unhealthy = unhealthy, failures >= instance.policy.health.failures
+            if unhealthy != was_unhealthy:  # continuous RUNNING ends, or begins anew
+                changes["running_since"] = None if unhealthy else self._clock.now()
+            self._subject.amend(self._name, self._run, **changes)
+
+    async def _ask(self, instance: Instance) -> Answer:
+        """One probe; for an engine that is starting, the model must be listed too."""
+        health = instance.policy.health
+        if health.path is None or self._port is None:
+            return Answer(True)
+        url = base_url(instance.launch.host, self._port)
+        answer = await self._prober.health(url, health.path, health.timeout)
+        if answer.ok and instance.engine is not Engine.COMMAND and instance.served:
+            key = self._api_key(instance)
+            answer = await self._prober.lists_model(url, instance.served, health.timeout, key)
+        self.checked_at = self._clock.now()
+        return answer
+
+    def _api_key(self, instance: Instance) -> str | None:
+        """The key that protects /v1: from the flag, the declared or the inherited environment."""
+        argv = instance.launch.argv
+        for word, following in zip(argv, [*argv[1:], ""], strict=True):
+            if word == "--api-key":
+                return following
+            if word.startswith("--api-key="):
+                return word.partition("=")[2]
+        declared = dict(instance.launch.env)
+        return declared.get("VLLM_API_KEY") or self._environ.get("VLLM_API_KEY")

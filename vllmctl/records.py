@@ -1,0 +1,139 @@
+"""The records on disk, as values; `statedir` says where each lies and who writes it.
+
+A field may be added with a default: an older record is still read, and an older program ignores
+what it does not know.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from vllmctl.clock import Stamp
+from vllmctl.core.observed import Cause, Diagnosis, Exit
+from vllmctl.core.spec import Instance
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonRecord:
+    """daemon.json: the daemon that holds the lock, or held it last."""
+
+    pid: int
+    version: str
+    started: Stamp
+    config: str
+
+
+@dataclass(frozen=True, slots=True)
+class IntentRecord:
+    """intent.json: what was said by hand, by instance name."""
+
+    held: tuple[str, ...] = ()
+    generations: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigRecord:
+    """config.json: the last good reading of the file."""
+
+    path: str
+    generation: int
+    instances: dict[str, Instance]
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """run.json: what a shim was told to run."""
+
+    run: str
+    instance: Instance
+    generation: int
+    started: Stamp
+    port: int | None
+    argv: tuple[str, ...]
+    """The command as executed, the port filled in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process id that cannot be mistaken: with its start time, in clock ticks since boot."""
+
+    pid: int
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogPosition:
+    """Where in the log a run begins; see `logfile.Position`."""
+
+    device: int
+    inode: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShimRecord:
+    """shim.json: the command was executed."""
+
+    run: str
+    boot_id: str
+    at: float
+    boottime: float
+    shim: Process
+    leader: Process
+    pipe_inode: int
+    log: LogPosition
+
+
+@dataclass(frozen=True, slots=True)
+class ExecError:
+    """Why the command was never there: the errno, and the step that failed."""
+
+    errno: int
+    step: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExitRecord:
+    """exit.json: how the run ended, by the shim's own eyes."""
+
+    run: str
+    boot_id: str
+    at: float
+    boottime: float
+    code: int | None
+    signal: int | None
+    exec_error: ExecError | None
+    cause: str | None
+    dropped_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EndRecord:
+    """The end of an instance's last run, with what the daemon made of it."""
+
+    run: str
+    at: Stamp
+    exit: Exit
+    cause: Cause | None
+    diagnosis: Diagnosis
+    digest: str
+    generation: int
+    running_since: Stamp | None
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceRecord:
+    """instances/NAME.json: what outlives the runs of an instance."""
+
+    port: int | None = None
+    """The number that `port: auto` got; kept across restarts."""
+    attempt: int = 0
+    """Restarts decided since the count was last zero."""
+    total: int = 0
+    """Restarts ever."""
+    run: str | None = None
+    """The run that was begun last and is not known to have ended."""
+    ready_at: Stamp | None = None
+    running_since: Stamp | None = None
+    """The beginning of that run's continuous RUNNING."""
+    end: EndRecord | None = None

@@ -1,0 +1,200 @@
+"""The state directory: where things lie, who may touch them, and how they are written.
+
+    lock                  flock'd by the one daemon of this directory, for as long as it lives
+    daemon.json           who that is
+    vllmctl.sock          the control socket
+    intent.json           what `start`, `stop` and `restart` said
+    config.json           the last good reading of models.yaml
+    events.jsonl          what happened
+    daemon.log            what a daemon started by `vllmctl start` printed
+    instances/NAME.json   port, count of restarts, last end           (writer: the daemon)
+    instances/NAME.lock   flock'd by the shim of the instance's run   (writer: nobody)
+    runs/ID/              run.json (the daemon), shim.json, exit.json, control (the shim)
+    logs/NAME.log[.N]     what the instance printed                   (writer: the shim)
+
+Records are written to a temporary file and renamed. Every fact has one writer.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import msgspec
+
+from vllmctl.records import DaemonRecord
+
+T = TypeVar("T")
+
+SOCKET_PATH_MAX = 107
+"""Bytes of a Unix socket's path: sun_path of 108 less its final NUL; unix(7)."""
+
+
+class StateDirError(Exception):
+    """The directory cannot be used; the text says why and what to do."""
+
+
+class LockHeld(Exception):
+    """Another daemon lives on this state directory."""
+
+    def __init__(self, pid: int | None) -> None:
+        super().__init__(pid)
+        self.pid = pid
+
+
+def default_path(environ: Mapping[str, str], uid: int) -> str:
+    """Where the state lies when nobody says: /var/lib for root, the XDG state home for others."""
+    if uid == 0:
+        return "/var/lib/vllmctl"
+    home = environ.get("XDG_STATE_HOME") or os.path.join(
+        environ.get("HOME") or os.path.expanduser("~"), ".local", "state"
+    )
+    return os.path.join(home, "vllmctl")
+
+
+@dataclass(frozen=True, slots=True)
+class StateDir:
+    """Paths below one state directory."""
+
+    root: str
+
+    @property
+    def socket(self) -> str:
+        return f"{self.root}/vllmctl.sock"
+
+    @property
+    def lock(self) -> str:
+        return f"{self.root}/lock"
+
+    @property
+    def daemon_record(self) -> str:
+        return f"{self.root}/daemon.json"
+
+    @property
+    def daemon_log(self) -> str:
+        return f"{self.root}/daemon.log"
+
+    @property
+    def intent(self) -> str:
+        return f"{self.root}/intent.json"
+
+    @property
+    def last_good_config(self) -> str:
+        return f"{self.root}/config.json"
+
+    @property
+    def events(self) -> str:
+        return f"{self.root}/events.jsonl"
+
+    @property
+    def instances(self) -> str:
+        return f"{self.root}/instances"
+
+    @property
+    def runs(self) -> str:
+        return f"{self.root}/runs"
+
+    @property
+    def logs(self) -> str:
+        return f"{self.root}/logs"
+
+    def instance_record(self, name: str) -> str:
+        return f"{self.instances}/{name}.json"
+
+    def instance_lock(self, name: str) -> str:
+        return f"{self.instances}/{name}.lock"
+
+    def run(self, run_id: str) -> str:
+        return f"{self.runs}/{run_id}"
+
+    def log(self, name: str) -> str:
+        return f"{self.logs}/{name}.log"
+
+    def check_socket_path(self) -> None:
+        """Raise StateDirError if the kernel could not take the socket's path."""
+        size = len(os.fsencode(self.socket))
+        if size > SOCKET_PATH_MAX:
+            raise StateDirError(
+                f"the control socket's path {self.socket} is {size} bytes long and Linux allows "
+                f"{SOCKET_PATH_MAX}; name a shorter directory with --state-dir"
+            )
+
+    def prepare(self) -> None:
+        """Make the directory if it is missing, or raise StateDirError if it cannot be used."""
+        self.check_socket_path()
+        try:
+            os.makedirs(self.root, mode=0o700, exist_ok=True)
+            self._check_ownership()
+            for folder in (self.instances, self.runs, self.logs):
+                os.makedirs(folder, mode=0o700, exist_ok=True)
+            probe = f"{self.root}/.probe"
+            with open(probe, "w"):
+                pass
+            os.unlink(probe)
+        except OSError as error:
+            raise StateDirError(
+                f"the state directory {self.root} cannot be used: {error.strerror} "
+                f"({error.filename}); make it writable, or name another with --state-dir"
+            ) from error
+
+    def _check_ownership(self) -> None:
+        status = os.stat(self.root)
+        if not stat.S_ISDIR(status.st_mode):
+            raise StateDirError(
+                f"the state directory {self.root} is not a directory; name another with --state-dir"
+            )
+        if status.st_uid != os.geteuid():
+            raise StateDirError(
+                f"the state directory {self.root} belongs to user {status.st_uid}, and this is "
+                f"user {os.geteuid()}; name another with --state-dir, or run as its owner"
+            )
+        if status.st_mode & 0o077:
+            os.chmod(self.root, 0o700)  # logs and environments are nobody else's business
+
+    def take_lock(self) -> int:
+        """The descriptor that holds the directory for this daemon; raises LockHeld.
+
+        The lock comes before the socket: asyncio and uvloop let a second server take over a live
+        one's path without a word.
+        """
+        fd = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            record = read_record(self.daemon_record, DaemonRecord)
+            raise LockHeld(record.pid if record else None) from None
+        return fd
+
+
+def write_record(path: str, value: object, *, durable: bool = False) -> None:
+    """Replace the record at `path` as a whole; `durable`: also through a loss of power."""
+    temporary = f"{path}.tmp"
+    with open(temporary, "wb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n")
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+    os.rename(temporary, path)
+    if durable:
+        folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def read_record(path: str, kind: type[T]) -> T | None:
+    """The record at `path`; None if there is none. A damaged one is set aside, and is none."""
+    try:
+        with open(path, "rb") as file:
+            return msgspec.json.decode(file.read(), type=kind)
+    except FileNotFoundError:
+        return None
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        os.rename(path, f"{path}.damaged")
+        return None

@@ -1,0 +1,94 @@
+"""What `status --json` shows: a plain document made from what is wanted, seen and decided."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vllmctl.backend import Sight
+from vllmctl.clock import Clock
+from vllmctl.core.observed import ASKED, Diagnosis, End
+from vllmctl.core.plan import Status
+from vllmctl.core.spec import Instance
+from vllmctl.vllm.probe import base_url
+
+
+def model_document(
+    name: str,
+    instance: Instance | None,
+    sight: Sight,
+    status: Status,
+    *,
+    held: bool,
+    pids: list[int],
+    checked_at: float | None,
+    clock: Clock,
+) -> dict[str, Any]:
+    """One entry of `models`. What is not known is None."""
+    run = sight.run
+    return {
+        "name": name,
+        "entry": instance.entry if instance else name,
+        "labels": list(instance.policy.labels) if instance else [],
+        "model": instance.model if instance else None,
+        "state": str(status.state),
+        "sentence": status.sentence,
+        "pid": sight.leader if run else None,
+        "pids": pids,
+        "port": sight.port,
+        "url": _url(instance, sight),
+        "gpus": _gpus(instance),
+        "held": held,
+        "autostart": instance.policy.autostart if instance else False,
+        "started_at": sight.started.rfc3339() if run and sight.started else None,
+        "ready_at": sight.ready.rfc3339() if run and sight.ready else None,
+        "progress": {"stage": run.stage, "percent": run.percent} if run and run.stage else None,
+        "restarts": {
+            "policy": str(instance.policy.restart.policy) if instance else None,
+            "attempt": status.attempt,
+            "max": instance.policy.restart.max_restarts if instance else None,
+            "next_at": None if status.next_at is None else clock.stamp(status.next_at).rfc3339(),
+            "total": sight.total,
+        },
+        "health": {
+            "ok": run.failures == 0 if run and run.ready else None,
+            "failures": run.failures if run else 0,
+            "checked_at": None if checked_at is None else clock.stamp(checked_at).rfc3339(),
+            "message": run.health_message if run else "",
+        },
+        "last_exit": _end_document(sight.end, clock),
+    }
+
+
+def diagnosis_document(diagnosis: Diagnosis) -> dict[str, Any]:
+    """The `diagnosis` object of the contract."""
+    return {
+        "class": diagnosis.name,
+        "retry": diagnosis.retry,
+        "cause": diagnosis.cause,
+        "hint": diagnosis.hint,
+        "evidence": [{"line": one.line, "text": one.text} for one in diagnosis.evidence],
+    }
+
+
+def _end_document(end: End | None, clock: Clock) -> dict[str, Any] | None:
+    if end is None:
+        return None
+    return {
+        "at": clock.stamp(end.at).rfc3339(),
+        "code": end.exit.code,
+        "signal": end.exit.signal,
+        "requested": end.cause in ASKED,
+        "diagnosis": diagnosis_document(end.diagnosis),
+    }
+
+
+def _url(instance: Instance | None, sight: Sight) -> str | None:
+    if instance is None or sight.port is None or sight.run is None:
+        return None
+    return base_url(instance.launch.host, sight.port)
+
+
+def _gpus(instance: Instance | None) -> list[int] | None:
+    if instance is None or instance.launch.gpus is None:
+        return None
+    return list(instance.launch.gpus)
