@@ -54,9 +54,7 @@ def wait_for_ready(context: Context, names: list[str], timeout: float | None) ->
         raise Failure("left waiting; the models go on starting", 130) from None
     failed = [model for model in models if not is_ready(model)]
     if failed:
-        sentences = [
-            f"{model['name']} is {model['state']}: {model['sentence']}" for model in failed
-        ]
+        sentences = [f"{m['name']} is {m['state']}: {m['sentence']}" for m in failed]
         raise Failure("\n".join(sentences), FAILED)
 
 

@@ -64,7 +64,7 @@ def _print(document: dict[str, Any]) -> None:
     if not models:
         click.echo("no models: the file names none")
         return
-    rows = [("NAME", "STATE", "FOR", "RESTARTS", "PORT", "GPUS", "PID")]
+    rows: list[tuple[str, ...]] = [("NAME", "STATE", "FOR", "RESTARTS", "PORT", "GPUS", "PID")]
     rows += [_row(model) for model in models]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:

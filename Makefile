@@ -1,0 +1,52 @@
+# Everything works from a clean clone: a Python 3.11 or newer, make and a package index.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.complete
+QUICKSTART := .quickstart
+VLLMCTL := $(BIN)/vllmctl --state-dir $(QUICKSTART)
+EXAMPLE := examples/quickstart.yaml
+
+.PHONY: help up down test test-vllm lint format bench docs wheel clean
+
+help:  ## What can be made
+	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/:.*  ## /\t/' | expand -t 14
+
+$(STAMP): pyproject.toml scripts/setup-venv
+	@$(PYTHON) scripts/setup-venv $(VENV)
+
+up: $(STAMP)  ## Start the quickstart: two simulated models, no GPU needed
+	@$(VLLMCTL) -c $(EXAMPLE) start
+	@$(BIN)/python scripts/first-completion $(QUICKSTART)
+	@echo && $(VLLMCTL) status
+	@echo && cat examples/quickstart-next.txt
+
+down: $(STAMP)  ## End the quickstart
+	@$(VLLMCTL) shutdown || test $$? = 3
+
+test: $(STAMP)  ## The tests that need no vLLM
+	@$(BIN)/pytest -q -n 2 --dist worksteal -m "not vllm"
+
+test-vllm: $(STAMP)  ## The tests against real vLLM (CPU), set up in a cache outside the clone
+	@vllm=$$($(PYTHON) scripts/setup-vllm) && VLLMCTL_TEST_VLLM="$$vllm" $(BIN)/pytest -v -m vllm tests/vllm
+
+lint: $(STAMP)  ## Linters, types, and the arrows between the modules
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+format: $(STAMP)  ## Bring the code into shape
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+docs: $(STAMP)  ## Write the parts of the documentation that are made from the code
+	@$(BIN)/python scripts/generate-docs
+
+bench: $(STAMP)  ## Speed and size, side by side with supervisord
+	@$(BIN)/pip install -q --disable-pip-version-check supervisor
+	@$(BIN)/python benchmarks/against_supervisord.py
+
+wheel: $(STAMP)  ## Build the wheel
+	@rm -rf dist && $(BIN)/python -m build --wheel --outdir dist . >/dev/null && ls dist
+
+clean: down  ## Remove what make has made here
+	@rm -rf $(VENV) $(QUICKSTART) dist

@@ -1,0 +1,272 @@
+"""A place where a test runs vllmctl as a user would: its own state directory and models.yaml."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from vllmctl.backend.processes import alive, members, sweep
+from vllmctl.records import DaemonRecord, Process, ShimRecord
+from vllmctl.statedir import StateDir, read_record
+
+T = TypeVar("T")
+Model = dict[str, Any]
+COMMAND = [sys.executable, "-m", "vllmctl"]
+PATIENCE = 30.0
+"""Seconds after which a condition that was waited for is a failure. Never a fixed sleep."""
+
+
+def wait_for(condition: Callable[[], T], what: str, patience: float = PATIENCE) -> T:
+    """Poll until `condition` is true; its value. Fails with `what` after `patience` seconds."""
+    deadline = time.monotonic() + patience
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {patience:g} s in vain: {what}")
+        time.sleep(0.02)
+
+
+def free_port() -> int:
+    """A port that nobody had a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Site:
+    """Made by the `site` fixture, which also cleans it up."""
+
+    def __init__(self) -> None:
+        # Not pytest's tmp_path: a socket's path has 107 bytes.
+        self.root = Path(tempfile.mkdtemp(prefix="vctl-"))
+        self.file = self.root / "models.yaml"
+        self.state = StateDir(str(self.root / "state"))
+        self.environ = {
+            key: value for key, value in os.environ.items() if not key.startswith("VLLMCTL_")
+        } | {"VLLMCTL_STATE_DIR": self.state.root, "VLLMCTL_CONFIG": str(self.file)}
+        self._seen: dict[str, ShimRecord] = {}
+        """Every run's record that was seen, also when the run's directory is gone since."""
+        self._started: list[subprocess.Popen[str]] = []
+
+    # -- the file ----------------------------------------------------------------------------
+
+    def write(self, text: str) -> None:
+        """Save models.yaml as an editor does: a new file in the old one's place."""
+        new = self.file.with_suffix(".new")
+        new.write_text(textwrap.dedent(text))
+        new.rename(self.file)
+
+    def simulate(self, **models: dict[str, Any]) -> None:
+        """Save a file of simulated models, each with what is given merged over quick defaults."""
+        self.write(json.dumps({"models": {name: quick(**keys) for name, keys in models.items()}}))
+
+    # -- the command line --------------------------------------------------------------------
+
+    def run(self, *words: str, patience: float = 60, **keys: Any) -> subprocess.CompletedProcess[str]:
+        """One command, to its end."""
+        return subprocess.run(
+            [*COMMAND, *words],
+            env=self.environ,
+            cwd=self.root,
+            capture_output=True,
+            text=True,
+            timeout=patience,
+            check=False,
+            **keys,
+        )
+
+    def ok(self, *words: str, patience: float = 60) -> str:
+        """A command that must succeed; what it printed."""
+        done = self.run(*words, patience=patience)
+        assert done.returncode == 0, f"{words}: {done.returncode}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    def start(self, *words: str, patience: float = 60) -> str:
+        return self.ok("start", *words, patience=patience)
+
+    def spawn(self, *words: str, **keys: Any) -> subprocess.Popen[str]:
+        """A command that goes on; ended with the site."""
+        process = subprocess.Popen(
+            [*COMMAND, *words],
+            env=self.environ,
+            cwd=self.root,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            **keys,
+        )
+        self._started.append(process)
+        return process
+
+    # -- looking -----------------------------------------------------------------------------
+
+    def document(self) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(self.ok("status", "--json"))
+        return document
+
+    def model(self, name: str) -> Model:
+        return next(model for model in self.document()["models"] if model["name"] == name)
+
+    def wait_state(self, name: str, *states: str, patience: float = PATIENCE) -> Model:
+        """The model's document once it is in one of the states."""
+        seen: list[str] = []
+
+        def there() -> Model | None:
+            model = self.model(name)
+            if not seen or seen[-1] != model["state"]:
+                seen.append(model["state"])
+            return model if model["state"] in states else None
+
+        try:
+            return wait_for(there, f"{name} to be {' or '.join(states)}", patience)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; seen: {seen}\n{self.daemon_log()}") from None
+
+    def events(self, name: str = "") -> list[dict[str, str]]:
+        """What happened, oldest first; of one model, or all."""
+        path = Path(self.state.events)
+        lines = path.read_text().splitlines() if path.exists() else []
+        events = [json.loads(line) for line in lines]
+        return [event for event in events if not name or event["name"] == name]
+
+    def log(self, name: str) -> str:
+        path = Path(self.state.log(name))
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def daemon_log(self) -> str:
+        path = Path(self.state.daemon_log)
+        return path.read_text() if path.exists() else ""
+
+    # -- processes ---------------------------------------------------------------------------
+
+    def daemon_pid(self) -> int:
+        record = read_record(self.state.daemon_record, DaemonRecord)
+        assert record is not None
+        return record.pid
+
+    def kill_daemon(self) -> None:
+        """kill -9, and wait until it is gone."""
+        pid = self.daemon_pid()
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: not _runs(pid), "the daemon to be gone")
+
+    def shims(self) -> dict[str, ShimRecord]:
+        """The record of every run that has begun, by run."""
+        found = {}
+        for run in os.listdir(self.state.runs):
+            record = read_record(f"{self.state.run(run)}/shim.json", ShimRecord)
+            if record is not None:
+                found[run] = self._seen[run] = record
+        return found
+
+    def leftovers(self) -> list[int]:
+        """Living processes of any run that this site's records know of."""
+        self.shims()
+        found: set[int] = set()
+        for run, record in self._seen.items():
+            found |= {pid for pid, _ in members(run, record.leader, record.pipe_inode)}
+        return sorted(found)
+
+    def close(self) -> None:
+        """End everything that was started here, however the test ended."""
+        for process in self._started:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+            if process.stdout:
+                process.stdout.close()
+        record = None
+        if os.path.exists(self.state.daemon_record):
+            record = read_record(self.state.daemon_record, DaemonRecord)
+        if record is not None and _is_daemon(record.pid):
+            os.kill(record.pid, signal.SIGKILL)
+            wait_for(lambda: not _runs(record.pid), "the daemon to be gone")
+        if os.path.isdir(self.state.runs):
+            self.shims()
+            for run, shim in self._seen.items():
+                if alive(shim.shim):
+                    os.kill(shim.shim.pid, signal.SIGKILL)
+                sweep(run, shim.leader, shim.pipe_inode)
+        shutil.rmtree(self.root, ignore_errors=True)
+
+
+def quick(**keys: Any) -> dict[str, Any]:
+    """A simulated model that loads in no time, on a port of its own."""
+    args = {"simulate-load-time": 0.1} | keys.pop("args", {})
+    return {"engine": "simulator", "model": "demo", "port": free_port(), "args": args} | keys
+
+
+def get(url: str, timeout: float = 10) -> tuple[int, Any]:
+    """(status, JSON or text) of a GET; status 0 if nobody answers."""
+    return _answer(urllib.request.Request(url), timeout)
+
+
+def complete(model: Model, timeout: float = 30, **keys: Any) -> tuple[int, Any]:
+    """(status, answer) of one chat completion."""
+    question = {
+        "model": model["model"],
+        "messages": [{"role": "user", "content": "hello"}],
+        "max_tokens": 4,
+    } | keys
+    request = urllib.request.Request(
+        f"{model['url']}/v1/chat/completions",
+        json.dumps(question).encode(),
+        {"Content-Type": "application/json"},
+    )
+    return _answer(request, timeout)
+
+
+def _answer(request: urllib.request.Request, timeout: float) -> tuple[int, Any]:
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as response:
+            body, status = response.read(), response.status
+    except urllib.error.HTTPError as error:
+        with error:
+            body, status = error.read(), error.code
+    except OSError as error:
+        return 0, str(error)
+    try:
+        return status, json.loads(body)
+    except ValueError:
+        return status, body.decode(errors="replace")
+
+
+def process(pid: int) -> Process:
+    """The process with this id, unmistakably."""
+    from vllmctl.shim import process_stat
+
+    stat = process_stat(pid)
+    assert stat is not None, f"process {pid} is gone"
+    return Process(pid, stat[2])
+
+
+def _runs(pid: int) -> bool:
+    from vllmctl.shim import process_stat
+
+    stat = process_stat(pid)
+    return stat is not None and stat[0] not in "ZX"
+
+
+def _is_daemon(pid: int) -> bool:
+    """Whether the pid is still a vllmctl daemon, and no stranger that has got its number."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return b"vllmctl" in file.read() and _runs(pid)
+    except OSError:
+        return False

@@ -1,0 +1,116 @@
+"""What must hold between models: no port twice, no dependency unknown or circular. Pure."""
+
+from __future__ import annotations
+
+import graphlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+from vllmctl.config.definition import Definition
+from vllmctl.config.errors import Path, Place, Problems
+from vllmctl.config.nodes import Listing, Scalar, Table
+from vllmctl.config.validate import closest
+from vllmctl.core.spec import Instance
+
+_EVERYWHERE = ("0.0.0.0", "::", "[::]")
+_LOCAL = ("localhost", "::1")
+_MOST_CYCLES = 20
+
+
+def check_ports(
+    instances: Sequence[Instance], definitions: Mapping[str, Definition], problems: Problems
+) -> None:
+    """Two instances on one address can never both run."""
+    taken: dict[int, list[Instance]] = {}
+    for instance in instances:
+        port = instance.launch.port
+        if not isinstance(port, int) or instance.name != instance.entry:
+            continue  # replicas on one port have been reported as such
+        for other in taken.setdefault(port, []):
+            if _meet(instance.launch.host, other.launch.host):
+                place, path = _port_of(definitions[instance.entry])
+                first, _ = _port_of(definitions[other.entry])
+                problems.add(
+                    place,
+                    path,
+                    f"port {port} is that of {other.name} already ({first.seen_from(place)})",
+                    "give one of them another, or port: auto",
+                )
+                break
+        taken[port].append(instance)
+
+
+def _meet(one: str, other: str) -> bool:
+    one, other = (("127.0.0.1" if host in _LOCAL else host) for host in (one, other))
+    return one == other or one in _EVERYWHERE or other in _EVERYWHERE
+
+
+def _port_of(definition: Definition) -> tuple[Place, Path]:
+    section: Path = ("models", definition.name)
+    if "port" not in definition.own.entries:
+        return definition.place, (*section, "port")
+    return definition.own.entries["port"].value.place, (*section, "port")
+
+
+def check_dependencies(
+    definitions: Mapping[str, Definition], known: Collection[str], problems: Problems
+) -> None:
+    """`known` are all models, those with mistakes elsewhere included."""
+    graph: dict[str, dict[str, tuple[Place, Path]]] = {}
+    for name, definition in definitions.items():
+        graph[name] = {}
+        for target, place, path in _dependencies(definition):
+            graph[name].setdefault(target, (place, path))
+            if target not in known:
+                entry = target.partition(":")[0]
+                remedy = f"write '{entry}'" if entry in known else closest(target, known)
+                problems.add(place, path, f"there is no model '{target}'", remedy)
+    for _ in range(_MOST_CYCLES):
+        cycle = _cycle(graph)
+        if cycle is None:
+            return
+        place, path = graph[cycle[0]].pop(cycle[1])
+        problems.add(
+            place,
+            path,
+            f"waits for itself: {' → '.join(cycle)}",
+            "remove one of these dependencies",
+        )
+
+
+def _dependencies(definition: Definition) -> Iterator[tuple[str, Place, Path]]:
+    own = "depends_on" in definition.own.entries
+    section: Path = ("models", definition.name) if own else ("defaults",)
+    listing = definition.merged.get("depends_on")
+    if isinstance(listing, Listing):
+        for index, item in enumerate(listing.items):
+            if isinstance(item, Scalar):
+                yield item.text, item.place, (*section, "depends_on", index)
+
+
+def _cycle(graph: Mapping[str, Collection[str]]) -> list[str] | None:
+    """`[a, b, a]` where a waits for b and b for a; begins with the first of the file."""
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        # The error lists each model before the one that waits for it, and the first again.
+        cycle = list(reversed(error.args[1]))[:-1]
+        order = list(graph)
+        start = min(range(len(cycle)), key=lambda index: order.index(cycle[index]))
+        return [*cycle[start:], *cycle[:start], cycle[start]]
+    return None
+
+
+def check_unique(models: Sequence[Table], problems: Problems) -> dict[str, Place]:
+    """Where each model is defined first; a second definition in another file is a mistake."""
+    first: dict[str, Place] = {}
+    for table in models:
+        for name, entry in table.entries.items():
+            if name in first:
+                problems.add(
+                    entry.place,
+                    ("models", name),
+                    f"is defined in another file already ({first[name].seen_from(entry.place)})",
+                    "keep one of the two, or rename one",
+                )
+            first.setdefault(name, entry.place)
+    return first

@@ -1,0 +1,136 @@
+"""What is wrong with a configuration: where, what, and what would be right."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+Path = tuple[str | int, ...]
+"""The keys and indices that lead to a value, from the top of its file."""
+
+MOST_ERRORS = 1000
+"""Nobody reads further, and a hostile file must not cost minutes."""
+
+_SECRET_NAME = re.compile(r"token(?!i)|key|secret|passw|pwd|credential", re.IGNORECASE)
+_SECRET_VALUE = re.compile(r"(hf_|sk-|gh[a-z]_|github_pat_|xox[a-z]-|AKIA|eyJ)")
+_LONGEST_SHOWN = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A position in a file, counted from 1."""
+
+    file: str
+    line: int
+    column: int
+
+    def seen_from(self, other: Place) -> str:
+        """`line 3`, or `models.yaml:3` where the other place is in another file."""
+        return f"line {self.line}" if other.file == self.file else f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigError:
+    """One mistake."""
+
+    file: str
+    line: int
+    column: int
+    path: str
+    message: str
+    suggestion: str | None = None
+
+    def __str__(self) -> str:
+        what = f"{self.path}: {self.message}" if self.path else self.message
+        text = f"{self.file}:{self.line}:{self.column}: {what}"
+        if self.suggestion is None:
+            return text
+        if self.suggestion.startswith("did you mean"):
+            return f"{text} ({self.suggestion})"
+        return f"{text}; {self.suggestion}"
+
+
+class InvalidConfig(Exception):
+    """The configuration cannot be used. Nothing of it was."""
+
+    def __init__(
+        self,
+        errors: tuple[ConfigError, ...],
+        files: tuple[str, ...] = (),
+        globs: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(errors, files, globs)
+        self.errors = errors
+        self.files = files
+        """Absolute: every file that was read or looked for. A change to one may mend it."""
+        self.globs = globs
+
+    def __str__(self) -> str:
+        return "\n".join(str(error) for error in self.errors)
+
+
+class Problems:
+    """Collects mistakes. The same mistake at the same place, reached twice, is one."""
+
+    def __init__(self) -> None:
+        self._errors: dict[tuple[Place, str], ConfigError] = {}
+        self._spoilt: set[tuple[str, Path]] = set()
+
+    def add(self, place: Place, path: Path, message: str, suggestion: str | None = None) -> None:
+        error = ConfigError(place.file, place.line, place.column, dotted(path), message, suggestion)
+        self._spoilt.add((place.file, path[: 2 if path[:1] == ("models",) else 1]))
+        if len(self._errors) < MOST_ERRORS:
+            self._errors.setdefault((place, message), error)
+
+    def spoils(self, file: str, section: Path) -> bool:
+        """Whether something is wrong within `models.NAME`, or another top-level key, of a file."""
+        return (file, section) in self._spoilt
+
+    def __len__(self) -> int:
+        return len(self._errors)
+
+    @property
+    def full(self) -> bool:
+        return len(self._errors) >= MOST_ERRORS
+
+    def in_order(self, files: Iterable[str]) -> tuple[ConfigError, ...]:
+        """From the top of the first file to the end of the last."""
+        rank = {file: number for number, file in enumerate(files)}
+        return tuple(
+            sorted(
+                self._errors.values(),
+                key=lambda error: (rank.get(error.file, len(rank)), error.line, error.column),
+            )
+        )
+
+
+def dotted(path: Path) -> str:
+    """`models.qwen.gpus[1]`."""
+    text = ""
+    for step in path:
+        if isinstance(step, int):
+            text += f"[{step}]"
+        else:
+            text += f".{step}" if text else step
+    return text
+
+
+def is_secret(path: Path) -> bool:
+    """Whether a value that lies there must not be shown. The name of a model tells nothing."""
+    if path[:1] == ("models",):
+        path = path[2:]
+    return any(isinstance(step, str) and _SECRET_NAME.search(step) for step in path)
+
+
+def looks_secret(text: str) -> bool:
+    """Whether a text is secret by its own looks: an access token of a well-known form."""
+    return _SECRET_VALUE.match(text) is not None
+
+
+def shown(text: str) -> str:
+    """A text in quotes, short enough for a message."""
+    if len(text) > _LONGEST_SHOWN:
+        text = f"{text[: _LONGEST_SHOWN - 1]}…"
+    escaped = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return f"'{''.join(escaped)}'"

@@ -1,0 +1,143 @@
+"""`${VAR}`, `${VAR:-default}`, `${VAR:?message}` and `$$` in strings. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from vllmctl.config.errors import Path, Problems, is_secret
+from vllmctl.config.nodes import Entry, Listing, Node, NotANumber, Scalar, Table, typed, unusable
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_DEEPEST = 10
+
+
+class Unresolved(Exception):
+    """A variable that cannot be filled in: what is wrong, and what to do."""
+
+    def __init__(self, message: str, suggestion: str) -> None:
+        super().__init__(message, suggestion)
+        self.message = message
+        self.suggestion = suggestion
+
+
+@dataclass(frozen=True, slots=True)
+class Expanded:
+    text: str
+    secret: bool = False
+    """The value of a variable that looks like a secret is in it."""
+
+
+def expand(text: str, environ: Mapping[str, str], depth: int = 0) -> Expanded:
+    """The text with its variables filled in; raises Unresolved."""
+    if depth > _DEEPEST:
+        raise Unresolved("has defaults nested too deeply", "write the value itself")
+    done: list[str] = []
+    secret = False
+    position = 0
+    while (dollar := text.find("$", position)) >= 0:
+        done.append(text[position:dollar])
+        following = text[dollar + 1 : dollar + 2]
+        if following == "{":
+            end = _closing(text, dollar + 2)
+            part = _substitute(text[dollar + 2 : end], environ, depth)
+            done.append(part.text)
+            secret = secret or part.secret
+            position = end + 1
+        else:
+            done.append("$")
+            position = dollar + (2 if following == "$" else 1)
+    done.append(text[position:])
+    return Expanded("".join(done), secret)
+
+
+def _closing(text: str, start: int) -> int:
+    depth = 1
+    for match in re.compile(r"\$\{|\}").finditer(text, start):
+        depth += 1 if match[0] == "${" else -1
+        if depth == 0:
+            return match.start()
+    raise Unresolved(
+        "has a '${' that is never closed", "write '}' after it, or '$$' for a plain '$'"
+    )
+
+
+def _substitute(inside: str, environ: Mapping[str, str], depth: int) -> Expanded:
+    match = _NAME.match(inside)
+    if match is None:
+        raise Unresolved(
+            "has a '${' without the name of a variable",
+            "write '${NAME}', or '$$' for a plain '$'",
+        )
+    name, rest = match[0], inside[match.end() :]
+    empty_counts = not rest.startswith(":")
+    operator, operand = rest.removeprefix(":")[:1], rest.removeprefix(":")[1:]
+    if rest and operator not in ("-", "?"):
+        raise Unresolved(
+            f"uses ${{{name}…}} in a form that is not understood",
+            f"write ${{{name}}}, ${{{name}:-default}} or ${{{name}:?message}}",
+        )
+    value = environ.get(name)
+    if value is not None and (value or empty_counts):
+        return Expanded(value, is_secret((name,)))
+    if operator == "-":
+        return expand(operand, environ, depth + 1)
+    state = "is not set" if value is None else "is empty"
+    if operator == "?" and operand:
+        raise Unresolved(f"the variable {name} {state}: {operand}", f"set {name}")
+    raise Unresolved(f"the variable {name} {state}", f"set it, or write ${{{name}:-default}}")
+
+
+class Interpolation:
+    """Fills in the variables of one tree. What an alias refers to is done once."""
+
+    def __init__(self, environ: Mapping[str, str], problems: Problems) -> None:
+        self._environ = environ
+        self._problems = problems
+        self._done: dict[Node, Node] = {}
+
+    def apply(self, node: Node, path: Path) -> Node:
+        done = self._done.get(node)
+        if done is None:
+            done = self._done[node] = self._apply(node, path)
+        return done
+
+    def _apply(self, node: Node, path: Path) -> Node:
+        match node:
+            case Scalar():
+                return self._scalar(node, path) if isinstance(node.value, str) else node
+            case Listing():
+                items = (self.apply(item, (*path, n)) for n, item in enumerate(node.items))
+                return Listing(node.place, tuple(items))
+            case Table():
+                entries = {
+                    key: Entry(entry.place, self.apply(entry.value, (*path, key)))
+                    for key, entry in node.entries.items()
+                }
+                return Table(node.place, entries)
+
+    def _scalar(self, node: Scalar, path: Path) -> Scalar:
+        try:
+            expanded = expand(node.text, self._environ)
+        except Unresolved as error:
+            self._problems.add(node.place, path, error.message, error.suggestion)
+            return replace(node, broken=True)
+        if flaw := unusable(expanded.text):
+            self._problems.add(node.place, path, *flaw)
+            return replace(node, broken=True)
+        if expanded.text == node.text:
+            return node
+        value = _retyped(expanded.text) if node.plain else expanded.text
+        return replace(node, value=value, text=expanded.text, secret=expanded.secret)
+
+
+def _retyped(text: str) -> str | int | float | bool:
+    """`port: ${PORT}` is a number, if it is one and nothing is lost by reading it as one."""
+    try:
+        value = typed(text)
+    except NotANumber:
+        return text
+    if value is None or (isinstance(value, int | float) and text.lower() != str(value).lower()):
+        return text
+    return value

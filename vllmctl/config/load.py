@@ -1,0 +1,127 @@
+"""`load`: the one door. A path in, everything that should run out, or all that is wrong."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from vllmctl.config.build import build
+from vllmctl.config.check import check_dependencies, check_ports, check_unique
+from vllmctl.config.definition import Definition
+from vllmctl.config.errors import ConfigError, InvalidConfig, Place, dotted
+from vllmctl.config.merge import merge, normalise
+from vllmctl.config.nodes import Table, leaves
+from vllmctl.config.reading import Reading
+from vllmctl.config.sources import Source, read_sources
+from vllmctl.core.spec import Instance
+
+MOST_INSTANCES = 10_000
+
+__all__ = ["ConfigError", "InvalidConfig", "Loaded", "load"]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A good reading."""
+
+    instances: Mapping[str, Instance]
+    """By instance name, in the order of the file."""
+    files: tuple[str, ...] = ()
+    """Absolute: every file that was read, to be watched."""
+    globs: tuple[str, ...] = ()
+    """Absolute: the include patterns, whose directories are to be watched."""
+    origins: Mapping[str, Mapping[str, Place]] = field(default_factory=dict)
+    """By model and dotted key (`args.max-model-len`): where each value was written."""
+
+
+def load(path: str, environ: Mapping[str, str]) -> Loaded:
+    """Reads the file and all that it includes. Raises InvalidConfig, and nothing else."""
+    reading = Reading()
+    try:
+        os.path.abspath(path)
+    except OSError:
+        message = "the current directory no longer exists"
+        raise InvalidConfig((ConfigError(path, 1, 1, "", message, "change to another"),)) from None
+    sources = read_sources(path, environ, reading)
+    instances: list[Instance] = []
+    definitions: dict[str, Definition] = {}
+    if not reading.problems.full:
+        complete = len(sources) == len(reading.files) and not any(
+            reading.problems.spoils(source.file, ("include",)) for source in sources
+        )
+        definitions = _definitions(sources, reading)
+        instances = _instances(definitions, reading)
+        _check(sources, definitions, instances, complete, reading)
+    if reading.problems:
+        errors = reading.problems.in_order(reading.files.values())
+        raise InvalidConfig(errors, tuple(reading.files), tuple(reading.globs))
+    return Loaded(
+        {instance.name: instance for instance in instances},
+        tuple(reading.files),
+        tuple(reading.globs),
+        {name: _origins(definition) for name, definition in definitions.items()},
+    )
+
+
+def _definitions(sources: list[Source], reading: Reading) -> dict[str, Definition]:
+    """Every model, the first of a name, as far as what it says is allowed."""
+    problems = reading.problems
+    definitions: dict[str, Definition] = {}
+    for source in sources:
+        nothing = Table(Place(source.file, 1, 1))
+        defaults = normalise(_table(source.sound, "defaults") or nothing, ("defaults",), problems)
+        models = _table(source.sound, "models") or nothing
+        for name, entry in models.entries.items():
+            if name in definitions or not isinstance(entry.value, Table):
+                continue  # reported
+            own = normalise(entry.value, ("models", name), problems)
+            sections = (("defaults",), ("models", name))
+            definitions[name] = Definition(
+                name=name,
+                place=entry.place,
+                directory=source.directory,
+                own=own,
+                merged=merge(defaults, own),
+                complete=not any(problems.spoils(source.file, section) for section in sections),
+            )
+    return definitions
+
+
+def _table(root: Table, key: str) -> Table | None:
+    node = root.get(key)
+    return node if isinstance(node, Table) else None
+
+
+def _instances(definitions: Mapping[str, Definition], reading: Reading) -> list[Instance]:
+    instances: list[Instance] = []
+    for definition in definitions.values():
+        if len(instances) > MOST_INSTANCES:
+            reading.problems.add(
+                definition.place,
+                ("models", definition.name),
+                f"makes more than {MOST_INSTANCES} instances in all",
+                "lower replicas",
+            )
+            break
+        instances += build(definition, reading)
+    return instances
+
+
+def _check(
+    sources: list[Source],
+    definitions: Mapping[str, Definition],
+    instances: list[Instance],
+    complete: bool,
+    reading: Reading,
+) -> None:
+    tables = [table for source in sources if (table := _table(source.root, "models"))]
+    places = check_unique(tables, reading.problems)
+    check_ports(instances, definitions, reading.problems)
+    # A file that could not be read may define what seems unknown.
+    if complete:
+        check_dependencies(definitions, places.keys(), reading.problems)
+
+
+def _origins(definition: Definition) -> dict[str, Place]:
+    return {dotted(path): node.place for path, node in leaves(definition.merged)}
