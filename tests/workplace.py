@@ -19,12 +19,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vllmctl.backend.processes import alive, members, sweep
+from vllmctl.control.client import Client
 from vllmctl.records import DaemonRecord, Process, ShimRecord
 from vllmctl.statedir import StateDir, read_record
 
 T = TypeVar("T")
 Model = dict[str, Any]
 COMMAND = [sys.executable, "-m", "vllmctl"]
+NOBODY = 65534
+"""A user id that owns nothing here."""
 PATIENCE = 30.0
 """Seconds after which a condition that was waited for is a failure. Never a fixed sleep."""
 
@@ -78,7 +81,9 @@ class Site:
 
     # -- the command line --------------------------------------------------------------------
 
-    def run(self, *words: str, patience: float = 60, **keys: Any) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *words: str, patience: float = 60, **keys: Any
+    ) -> subprocess.CompletedProcess[str]:
         """One command, to its end."""
         return subprocess.run(
             [*COMMAND, *words],
@@ -89,6 +94,29 @@ class Site:
             timeout=patience,
             check=False,
             **keys,
+        )
+
+    def run_as_nobody(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """A command by another user, who may not even reach this Python: all is imported before."""
+        code = (
+            "import os, sys, importlib, pkgutil, vllmctl\n"
+            "for m in pkgutil.walk_packages(vllmctl.__path__, 'vllmctl.'):\n"
+            "    if 'simulator' not in m.name and not m.name.endswith('__main__'):\n"
+            "        importlib.import_module(m.name)\n"
+            "from vllmctl.config.load import load\n"
+            "try: load('/dev/null', {})\n"
+            "except Exception: pass\n"
+            f"os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})\n"
+            "from vllmctl.cli import main; sys.exit(main())"
+        )
+        return subprocess.run(
+            [sys.executable, "-c", code, *words],
+            env=self.environ,
+            cwd=self.root,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
 
     def ok(self, *words: str, patience: float = 60) -> str:
@@ -117,18 +145,26 @@ class Site:
     # -- looking -----------------------------------------------------------------------------
 
     def document(self) -> dict[str, Any]:
-        document: dict[str, Any] = json.loads(self.ok("status", "--json"))
-        return document
+        """What `status --json` prints, asked of the socket itself: a test looks often."""
+        return Client(self.state.socket).get("/v1/status").body
 
     def model(self, name: str) -> Model:
-        return next(model for model in self.document()["models"] if model["name"] == name)
+        found = self.find(name)
+        assert found is not None, f"no model {name}"
+        return found
+
+    def find(self, name: str) -> Model | None:
+        """Its document, or None while the daemon does not know it."""
+        return next((m for m in self.document()["models"] if m["name"] == name), None)
 
     def wait_state(self, name: str, *states: str, patience: float = PATIENCE) -> Model:
         """The model's document once it is in one of the states."""
         seen: list[str] = []
 
         def there() -> Model | None:
-            model = self.model(name)
+            model = self.find(name)
+            if model is None:
+                return None
             if not seen or seen[-1] != model["state"]:
                 seen.append(model["state"])
             return model if model["state"] in states else None

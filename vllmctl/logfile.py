@@ -8,7 +8,7 @@ rotation.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 CHUNK = 65536
@@ -23,14 +23,61 @@ class Position:
     offset: int
 
 
-def segments(path: str) -> list[str]:
-    """The files of a log, oldest first; only those that exist."""
-    found = [path] if os.path.exists(path) else []
-    number = 1
-    while os.path.exists(f"{path}.{number}"):
-        found.append(f"{path}.{number}")
-        number += 1
-    return found[::-1]
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    """One file of a log, open: what it is stays true whatever it is renamed to."""
+
+    fd: int
+    device: int
+    inode: int
+    size: int
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        return self.device, self.inode
+
+
+def _open_segments(path: str) -> list[_Segment]:
+    """The files of a log, oldest first, as they were at one moment. The caller closes them.
+
+    Files move to higher numbers while we look, so looking upwards misses none; a rotation that
+    was completed meanwhile may have mixed up their order, and shows in the newest.
+    """
+    while True:
+        found: dict[tuple[int, int], _Segment] = {}
+        missing = number = 0
+        while missing < 2:  # one number is missing while a rotation is at work
+            segment = _open_segment(f"{path}.{number}" if number else path)
+            missing = missing + 1 if segment is None else 0
+            number += 1
+            if segment is not None and found.setdefault(segment.identity, segment) is not segment:
+                os.close(segment.fd)
+        newest = next(iter(found), None)
+        if newest is None or newest == _identity(path) or not os.path.exists(path):
+            return list(found.values())[::-1]
+        _close(found.values())
+
+
+def _open_segment(path: str) -> _Segment | None:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    status = os.fstat(fd)
+    return _Segment(fd, status.st_dev, status.st_ino, status.st_size)
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _close(segments: Iterable[_Segment]) -> None:
+    for segment in segments:
+        os.close(segment.fd)
 
 
 class LogReader:
@@ -46,16 +93,16 @@ class LogReader:
     def read(self, size: int = CHUNK) -> bytes:
         """The next bytes; empty when there are none for now."""
         while True:
-            if self._fd is None and not self._open_next(None):
+            if self._fd is None and not self._open_next():
                 return b""
             assert self._fd is not None
             data = os.read(self._fd, size)
             if data or not self._moved_on():
-                return data
+                return data or self._read_truncated(size)
             data = os.read(self._fd, size)  # written between our read and the rotation
             if data:
                 return data
-            if not self._open_next(os.fstat(self._fd)):
+            if not self._open_next():
                 return b""
 
     def close(self) -> None:
@@ -63,54 +110,45 @@ class LogReader:
             os.close(self._fd)
             self._fd = None
 
+    def _read_truncated(self, size: int) -> bytes:
+        """At the end: begin anew if somebody has emptied the file in place."""
+        assert self._fd is not None
+        if os.fstat(self._fd).st_size >= os.lseek(self._fd, 0, os.SEEK_CUR):
+            return b""
+        os.lseek(self._fd, 0, os.SEEK_SET)
+        return os.read(self._fd, size)
+
     def _moved_on(self) -> bool:
         """Whether the shim writes to another file by now."""
-        assert self._fd is not None
-        try:
-            current = os.stat(self.path)
-        except FileNotFoundError:
-            return False  # between rename and open; the next look will see
-        own = os.fstat(self._fd)
-        return (own.st_dev, own.st_ino) != (current.st_dev, current.st_ino)
+        current = _identity(self.path)
+        # None: between rename and open; the next look will see.
+        return current is not None and current != self._own()
+
+    def _own(self) -> tuple[int, int] | None:
+        if self._fd is None:
+            return None
+        status = os.fstat(self._fd)
+        return status.st_dev, status.st_ino
 
     def _open_at(self, position: Position) -> None:
-        for path in segments(self.path):
-            fd = self._try_open(path)
-            if fd is None:
-                continue
-            status = os.fstat(fd)
-            if (status.st_dev, status.st_ino) == (position.device, position.inode):
-                os.lseek(fd, min(position.offset, status.st_size), os.SEEK_SET)
-                self._fd = fd
-                return
-            os.close(fd)
+        files = _open_segments(self.path)
+        for segment in files:
+            if segment.identity == (position.device, position.inode):
+                self._fd = os.dup(segment.fd)
+                os.lseek(self._fd, min(position.offset, segment.size), os.SEEK_SET)
+        _close(files)
 
-    def _open_next(self, after: os.stat_result | None) -> bool:
-        """Go to the file that follows `after`; to the oldest one if `after` is rotated away."""
-        files = segments(self.path)
-        start = 0
-        if after is not None:
-            for index, path in enumerate(files):
-                try:
-                    status = os.stat(path)
-                except FileNotFoundError:
-                    continue
-                if (status.st_dev, status.st_ino) == (after.st_dev, after.st_ino):
-                    start = index + 1
-        for path in files[start:]:
-            fd = self._try_open(path)
-            if fd is not None:
-                self.close()
-                self._fd = fd
-                return True
-        return False
-
-    @staticmethod
-    def _try_open(path: str) -> int | None:
-        try:
-            return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except FileNotFoundError:
-            return None  # rotated between listing and opening
+    def _open_next(self) -> bool:
+        """Go to the file that follows ours; to the oldest one if ours is rotated away."""
+        files = _open_segments(self.path)
+        identities = [segment.identity for segment in files]
+        own = self._own()
+        following = files[identities.index(own) + 1 :] if own in identities else files
+        if following:
+            self.close()
+            self._fd = os.dup(following[0].fd)
+        _close(files)
+        return bool(following)
 
 
 def last_lines(path: str, count: int) -> tuple[bytes, Position | None]:
@@ -118,22 +156,17 @@ def last_lines(path: str, count: int) -> tuple[bytes, Position | None]:
     collected: list[bytes] = []
     newlines = 0
     end: Position | None = None
-    for segment in reversed(segments(path)):
-        try:
-            file = open(segment, "rb")  # noqa: SIM115 - the with statement follows
-        except FileNotFoundError:
-            continue
-        with file:
-            status = os.fstat(file.fileno())
-            if end is None:
-                end = Position(status.st_dev, status.st_ino, status.st_size)
-            for block in _blocks_backwards(file.fileno(), status.st_size):
-                collected.append(block)
-                newlines += block.count(b"\n")
-                if newlines > count:
-                    break
+    files = _open_segments(path)
+    for segment in reversed(files):
+        end = end or Position(segment.device, segment.inode, segment.size)
+        for block in _blocks_backwards(segment.fd, segment.size):
+            collected.append(block)
+            newlines += block.count(b"\n")
+            if newlines > count:
+                break
         if newlines > count:
             break
+    _close(files)
     lines = b"".join(reversed(collected)).split(b"\n")  # not splitlines: \r is a progress bar's
     if lines[-1]:
         lines.append(b"")

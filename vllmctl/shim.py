@@ -39,8 +39,12 @@ KILL_INTERVAL = 0.05
 LOG_CHECK_INTERVAL = 1.0
 """Seconds between two looks whether the log file is still where it was."""
 CHUNK = 65536
-EXIT_RESERVE = 1024
-"""Bytes set aside for the exit record when the run begins, so that a full disk cannot lose it."""
+LONGEST_POLL = 3600.0
+"""Seconds; poll(2) counts milliseconds in 32 bits, and a grace may be longer."""
+RECORD_SIZE = 1024
+"""Bytes set aside for each record before the command runs, so that a full disk cannot lose it."""
+LONGEST_ORDER = 256
+"""Bytes of a line on the control FIFO; a longer one is none of the daemon's."""
 
 
 class Spec:
@@ -165,6 +169,7 @@ class Log:
 
     def _rotate(self) -> None:
         try:
+            self._remove_from(self.keep + 1)
             if self.keep == 0:
                 os.unlink(self.path)
             else:
@@ -174,6 +179,15 @@ class Log:
         except OSError:
             pass  # rotation is a courtesy: the log goes on in the file that is open
         self._reopen()
+
+    def _remove_from(self, number: int) -> None:
+        """Remove what is left of a time when more was kept."""
+        try:
+            while True:
+                os.unlink(f"{self.path}.{number}")
+                number += 1
+        except FileNotFoundError:
+            pass  # as a rule there is nothing
 
     @staticmethod
     def _rename(old: str, new: str) -> None:
@@ -332,7 +346,8 @@ class Run:
             os.execvpe(spec.argv[0], spec.argv, spec.env)
         except OSError as error:
             os.write(report, f"{error.errno or errno.EIO} {step}".encode())
-        except ValueError:  # a limit above the hard one, a NUL in an argument
+        except (ValueError, OverflowError, AttributeError):
+            # A limit above the hard one or unknown here, a number out of range, a NUL in a word.
             os.write(report, f"{errno.EINVAL} {step}".encode())
         finally:
             os._exit(127)
@@ -350,8 +365,8 @@ class Run:
                 os.read(self.wakeup, CHUNK)
             if self.pipe in ready and self.copy_log() == b"":
                 poll.unregister(self.pipe)  # nobody can write any more
-            if self.control in ready:
-                self.obey(os.read(self.control, CHUNK))
+            if self.control in ready and self.reap():  # what ended before was not asked to
+                self.hear(os.read(self.control, CHUNK))
             if self.deadline is not None and time.monotonic() >= self.deadline:
                 self.climb()
         while self.copy_log():
@@ -361,7 +376,7 @@ class Run:
         """Milliseconds until the next rung; None: until something happens."""
         if self.deadline is None:
             return None
-        return max(0.0, self.deadline - time.monotonic()) * 1000 + 1
+        return min(max(0.0, self.deadline - time.monotonic()), LONGEST_POLL) * 1000 + 1
 
     def reap(self) -> bool:
         """Collect the dead. True while anybody lives."""
@@ -372,7 +387,7 @@ class Run:
                 return False
             if pid == 0:
                 return True
-            if pid == self.leader:
+            if pid == self.leader and self.status is None:  # later: another with its number
                 self.status = status
                 if self.phase in ("run", "term"):
                     self.phase, self.deadline = "term", time.monotonic()  # the rest is next
@@ -387,18 +402,31 @@ class Run:
             self.log.write(data)
         return data
 
-    def obey(self, words: bytes) -> None:
-        *lines, self.control_rest = (self.control_rest + words).split(b"\n")
+    def hear(self, data: bytes) -> None:
+        """Carry out the whole lines among the bytes of the control FIFO."""
+        *lines, rest = (self.control_rest + data).split(b"\n")
+        self.control_rest = rest[: LONGEST_ORDER + 1]
         for line in lines:
-            verb, *rest = line.decode().split()
-            if verb == "stop":
-                self.stop(rest[2], int(rest[0]), float(rest[1]))
-            elif verb == "kill":
+            try:
+                self.obey(line[: LONGEST_ORDER + 1])
+            except (ValueError, OverflowError):
+                self.log.mark(f"an order was not understood: {line[:LONGEST_ORDER]!r}")
+
+    def obey(self, line: bytes) -> None:
+        """Raises ValueError, and does nothing, if the line is no order."""
+        match line.decode("ascii").split() if len(line) <= LONGEST_ORDER else ():
+            case ["stop", number, grace, cause] if is_word(cause):
+                if not (1 <= int(number) < signal.NSIG and float(grace) >= 0):  # not NaN either
+                    raise ValueError(line)
+                self.stop(cause, int(number), float(grace))
+            case ["kill", cause] if is_word(cause):
                 if self.status is None:
-                    self.cause = self.cause or rest[0]
+                    self.cause = self.cause or cause
                 self.phase, self.deadline = "kill", time.monotonic()
-            elif verb == "log":
-                self.log.max_size, self.log.keep = int(rest[0]), int(rest[1])
+            case ["log", max_size, keep] if max_size.isdigit() and keep.isdigit():
+                self.log.max_size, self.log.keep = int(max_size), int(keep)
+            case _:
+                raise ValueError(line)
 
     # -- ending ------------------------------------------------------------------------------
 
@@ -433,17 +461,15 @@ class Run:
 
     def write_begin_record(self) -> None:
         device, inode, size = self.log_begin
-        record = (
+        write_reserved(
+            self.spec,
+            "shim",
             f'{{"run": "{self.spec.run_id}", "boot_id": "{boot_id()}", {now()},\n'
             f' "shim": {{"pid": {os.getpid()}, "start": {own_start()}}},\n'
             f' "leader": {{"pid": {self.leader}, "start": {self.leader_start}}},\n'
             f' "pipe_inode": {os.fstat(self.pipe).st_ino},\n'
-            f' "log": {{"device": {device}, "inode": {inode}, "offset": {size}}}}}\n'
+            f' "log": {{"device": {device}, "inode": {inode}, "offset": {size}}}}}',
         )
-        temporary = f"{self.spec.run_dir}/shim.tmp"
-        with open(temporary, "w") as file:
-            file.write(record)
-        os.rename(temporary, f"{self.spec.run_dir}/shim.json")
 
     def write_exit_record(self, problem: tuple[int, str] | None) -> None:
         code = signum = None
@@ -462,10 +488,24 @@ class Run:
         return f"ended with exit code {os.WEXITSTATUS(self.status)}"
 
 
-def reserve_exit_record(spec: Spec) -> None:
-    """Take the disk space of the exit record while there is some."""
-    with open(f"{spec.run_dir}/exit.tmp", "wb") as file:
-        os.posix_fallocate(file.fileno(), 0, EXIT_RESERVE)
+def is_word(text: str) -> bool:
+    """Whether it may stand in a record as it is."""
+    return text.replace("-", "").isalnum()
+
+
+def reserve_records(spec: Spec) -> None:
+    """Take the disk space of both records while there is some."""
+    for name in ("shim", "exit"):
+        with open(f"{spec.run_dir}/{name}.tmp", "wb") as file:
+            os.posix_fallocate(file.fileno(), 0, RECORD_SIZE)
+
+
+def write_reserved(spec: Spec, name: str, record: str) -> None:
+    """Write a record over the bytes that `reserve_records` set aside, and show it."""
+    temporary = f"{spec.run_dir}/{name}.tmp"
+    with open(temporary, "r+b") as file:
+        file.write(record.ljust(RECORD_SIZE - 1).encode() + b"\n")
+    os.rename(temporary, f"{spec.run_dir}/{name}.json")
 
 
 def write_exit_record(
@@ -476,18 +516,16 @@ def write_exit_record(
     cause: str = "",
     dropped: int = 0,
 ) -> None:
-    """How the run ended, over the bytes that `reserve_exit_record` set aside."""
+    """How the run ended."""
     failed = f'{{"errno": {problem[0]}, "step": "{problem[1]}"}}' if problem else "null"
     asked = f'"{cause}"' if cause else "null"
-    record = (
+    write_reserved(
+        spec,
+        "exit",
         f'{{"run": "{spec.run_id}", "boot_id": "{boot_id()}", {now()},\n'
         f' "code": {json_number(code)}, "signal": {json_number(signum)},\n'
-        f' "exec_error": {failed}, "cause": {asked}, "dropped_bytes": {dropped}}}'
+        f' "exec_error": {failed}, "cause": {asked}, "dropped_bytes": {dropped}}}',
     )
-    temporary = f"{spec.run_dir}/exit.tmp"
-    with open(temporary, "r+b") as file:
-        file.write(record.ljust(EXIT_RESERVE - 1).encode() + b"\n")
-    os.rename(temporary, f"{spec.run_dir}/exit.json")
 
 
 def json_number(value: int | None) -> str:
@@ -535,7 +573,7 @@ def main() -> int:
     if not os.path.exists(f"{spec.run_dir}/run.json"):
         print("the run was called off before it began", file=sys.stderr)
         return 1
-    reserve_exit_record(spec)
+    reserve_records(spec)
     try:
         log = Log(spec.log, spec.log_max_size, spec.log_keep)
     except OSError as error:

@@ -11,7 +11,7 @@ import click
 
 from vllmctl.control.client import Client, ClientError, NoDaemon, Reply
 from vllmctl.core.select import Candidate, UnknownName, select
-from vllmctl.statedir import StateDir, default_path
+from vllmctl.statedir import StateDir, StateDirError, default_path
 
 FAILED, USAGE, NOT_RUNNING, NO_SUCH_NAME, INVALID_CONFIG, TIMED_OUT = 1, 2, 3, 4, 5, 6
 
@@ -43,6 +43,10 @@ class Context:
 
     @cached_property
     def client(self) -> Client:
+        try:
+            self.state.check_socket_path()
+        except StateDirError as error:
+            raise Failure(str(error), USAGE) from None
         return Client(self.state.socket)
 
     def ask(self, method: str, path: str) -> Reply:

@@ -176,7 +176,7 @@ class _Composer:
 
     def _alias(self, event: AliasEvent) -> None:
         if any(event.anchor == opened.anchor for opened in self._open):
-            self._refuse(event, "an alias may not stand inside what it refers to")
+            self._refuse(event, "an alias may not stand inside what it refers to", "remove it")
         if event.anchor not in self._anchors:
             self._refuse(
                 event,
@@ -223,7 +223,7 @@ class _Composer:
 
     def _take_key(self, parent: _Open, node: Node, place: Place) -> None:
         if not isinstance(node, Scalar):
-            self._refuse_at(place, "a key must be plain text")
+            self._refuse_at(place, "a key must be plain text", "write a word")
             return
         parent.key = Scalar(place, node.value, node.text, node.plain)
 
@@ -254,9 +254,11 @@ class _Composer:
     def _check_size(self, event: Event, measure: _Measure) -> None:
         self._nodes += measure.nodes
         if self._nodes > MOST_NODES:
-            self._refuse(event, "holds more than 100,000 values once its aliases are written out")
+            self._refuse(
+                event, "holds more than 100,000 values, counting what aliases stand for", "split it"
+            )
         if len(self._open) + measure.height >= DEEPEST:
-            self._refuse(event, "is nested more than 100 levels deep")
+            self._refuse(event, "is nested more than 100 levels deep", "close what is open")
 
     def _expects_key(self) -> bool:
         return bool(self._open) and self._open[-1].table and self._open[-1].key is None
@@ -281,9 +283,9 @@ class _Composer:
             "remove the word that begins with '!', or put the value in quotes",
         )
 
-    def _refuse(self, event: Event, message: str, suggestion: str | None = None) -> None:
+    def _refuse(self, event: Event, message: str, suggestion: str) -> None:
         self._refuse_at(self._place(event), message, suggestion)
 
-    def _refuse_at(self, place: Place, message: str, suggestion: str | None = None) -> None:
+    def _refuse_at(self, place: Place, message: str, suggestion: str) -> None:
         self._problems.add(place, self._path(), message, suggestion)
         raise _Refused

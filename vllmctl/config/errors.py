@@ -15,6 +15,7 @@ MOST_ERRORS = 1000
 _SECRET_NAME = re.compile(r"token(?!i)|key|secret|passw|pwd|credential", re.IGNORECASE)
 _SECRET_VALUE = re.compile(r"(hf_|sk-|gh[a-z]_|github_pat_|xox[a-z]-|AKIA|eyJ)")
 _LONGEST_SHOWN = 60
+_DEEPEST_SHOWN = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +109,12 @@ class Problems:
 def dotted(path: Path) -> str:
     """`models.qwen.gpus[1]`."""
     text = ""
-    for step in path:
+    for step in path[:_DEEPEST_SHOWN]:
         if isinstance(step, int):
             text += f"[{step}]"
         else:
             text += f".{step}" if text else step
-    return text
+    return text if len(path) <= _DEEPEST_SHOWN else f"{text}…"
 
 
 def is_secret(path: Path) -> bool:

@@ -47,7 +47,10 @@ def read_sources(path: str, environ: Mapping[str, str], reading: Reading) -> lis
     real: set[str] = set()
     while waiting:
         named = waiting.popleft()
-        identity = os.path.realpath(named.file)
+        try:
+            identity = os.path.realpath(named.file)
+        except (OSError, ValueError):
+            identity = named.file  # an impossible name; reading it will say so
         if identity in real:
             continue
         real.add(identity)
@@ -64,7 +67,9 @@ def _read(named: _Named, environ: Mapping[str, str], reading: Reading) -> Source
     problems = reading.problems
     start = Place(named.file, 1, 1)
     if len(reading.files) > MOST_FILES:
-        problems.add(named.place or start, named.path, "includes more than 1000 files")
+        problems.add(
+            named.place or start, named.path, "includes more than 1000 files", "include fewer"
+        )
         return None
     try:
         text = read_text(named.file)

@@ -12,7 +12,7 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
     (
         "mapping values are not allowed here",
         "a ': ' is not possible here",
-        "put the value in quotes if the colon belongs to it, or begin a new line",
+        "check the indentation, or put the value in quotes if the colon belongs to it",
     ),
     (
         "could not find expected ':'",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -85,12 +84,6 @@ class Client:
             raise NoDaemon from None
         except OSError as error:
             connection.close()
-            if error.errno is None or "too long" in str(error):
-                size = len(os.fsencode(self.path))
-                raise ClientError(
-                    f"the control socket's path {self.path} is too long ({size} bytes, Linux "
-                    "allows 107); name a shorter directory with --state-dir"
-                ) from error
             if error.errno in (errno.EACCES, errno.EPERM):
                 raise ClientError(
                     f"the control socket {self.path} belongs to somebody else; "

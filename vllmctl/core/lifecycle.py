@@ -49,6 +49,8 @@ _ENDS: Mapping[State, str] = {
     State.FATAL: "it ended, and another try cannot help or none is left",
 }
 
+_AT_ONCE = "it ended and is started again at once: its launch changed, or `delay: 0`"
+
 MOVES: Mapping[State, Mapping[State, str]] = {
     State.STOPPED: {
         State.WAITING: "started by hand, or wanted by the file; must wait for its turn",
@@ -69,11 +71,13 @@ MOVES: Mapping[State, Mapping[State, str]] = {
     State.RUNNING: {
         State.UNHEALTHY: "it failed as many probes as `health.failures` says",
         State.STOPPING: "stopped or replaced",
+        State.STARTING: _AT_ONCE,
         **_ENDS,
     },
     State.UNHEALTHY: {
         State.RUNNING: "a probe succeeded",
         State.STOPPING: "stopped, replaced, or restarted for its health",
+        State.STARTING: _AT_ONCE,
         **_ENDS,
     },
     State.STOPPING: dict(_ENDS) | {State.STARTING: "its tree is gone, and it is wanted"},

@@ -49,13 +49,24 @@ class TuneRun:
 
 
 @dataclass(frozen=True, slots=True)
+class ResetCount:
+    """Write down that the count of restarts is zero: the run was RUNNING for `reset_after`.
+
+    Written when it happens, because a run that turns UNHEALTHY later has no continuous RUNNING
+    that would show it.
+    """
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Forget:
     """Drop the records of an instance that is neither wanted nor running. Its log stays."""
 
     name: str
 
 
-Action = StartRun | StopRun | TuneRun | Forget
+Action = StartRun | StopRun | TuneRun | ResetCount | Forget
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +169,9 @@ def _alive(
     assert instance is not None  # a run without an instance had a reason to stop
     decision = _loading if not run.ready else _serving
     result = decision(name, instance, facts, run, now)
-    if run.log != instance.policy.log and not result.actions:
+    if run.log != instance.policy.log:
         tune = TuneRun(name, run.id, instance.policy.log)
-        return _Decision(result.status, (tune,), result.wake_at)
+        return _Decision(result.status, (*result.actions, tune), result.wake_at)
     return result
 
 
@@ -238,7 +249,13 @@ def _serving(name: str, instance: Instance, facts: Facts, run: Run, now: float) 
                 f"; {counted(run.failures, 'probe')} failed in a row, {health.failures} make it "
                 f"unhealthy: {run.health_message}"
             )
-        return _Decision(Status(State.RUNNING, sentence, attempt))
+        status = Status(State.RUNNING, sentence, attempt)
+        if facts.attempt == 0 or run.running_since is None:
+            return _Decision(status)
+        if attempt == 0:
+            return _Decision(status, actions=(ResetCount(name),))
+        reset_at = run.running_since + instance.policy.restart.reset_after
+        return _Decision(status, wake_at=reset_at)
     what = f"{counted(run.failures, 'probe')} failed in a row: {run.health_message}"
     if instance.policy.restart.policy is RestartPolicy.NEVER:
         return _Decision(
@@ -315,7 +332,11 @@ def _take_turns(decisions: dict[str, _Decision], desired: Desired, observed: Obs
         if decision.start is None:
             continue
         instance = decision.start.instance
-        obstacle = _dependency(instance, desired, decisions) or _loader(instance, loading)
+        obstacle = (
+            _dependency(instance, desired, decisions)
+            or _leaver(instance, observed, decisions)
+            or _loader(instance, loading)
+        )
         if obstacle is not None:
             sentence = f"{obstacle} ({decision.status.sentence})"
             decisions[name] = _Decision(Status(State.WAITING, sentence, decision.status.attempt))
@@ -333,6 +354,21 @@ def _dependency(
             state = decisions[name].status.state
             if other.entry == entry and state is not State.RUNNING:
                 return f"waits for {name}, which is {state}"
+    return None
+
+
+def _leaver(
+    instance: Instance, observed: Observed, decisions: Mapping[str, _Decision]
+) -> str | None:
+    """A run that is on its way out and still holds what the instance needs."""
+    for name, facts in observed.instances.items():
+        if facts.run is None or decisions[name].status.state is not State.STOPPING:
+            continue
+        launch = facts.run.launch
+        if isinstance(launch.port, int) and launch.port == instance.launch.port:
+            return f"waits for port {launch.port}: {name} has it until it has stopped"
+        if instance.engine is Engine.VLLM and _share_a_gpu(instance.launch, launch):
+            return f"waits for the memory of its GPUs: {name} has some until it has stopped"
     return None
 
 

@@ -3,7 +3,10 @@
 vLLM's exit code says little (it is 0 when the engine died, vllm#48966), and so does the last line
 of the log; the root cause stands in the first traceback of the deepest process. The rules below
 are tried in their order: what is specific and sure comes first. A rule that says "no retry" must
-be certain, because a wrong one keeps a model down that could have come back.
+be certain, because a wrong one keeps a model down that could have come back. So a line counts only
+if it tells of an error: no source line of a traceback, nothing logged as INFO or WARNING (a
+user's prompt may say anything), and nothing from before the server was ready once it was; and a
+server that was ready can be ready again.
 
 Texts: vLLM 0.32.0, and the reports collected for the versions before it.
 """
@@ -19,7 +22,22 @@ from dataclasses import dataclass, field
 
 from vllmctl.core.observed import Cause, Diagnosis, Evidence, Exit
 
-_PREFIX = re.compile(r"^\([\w.]+ pid=\d+\) ?(?:(?:ERROR|INFO|WARNING) [\d-]+ [\d:]+ \[\S+\] ?)?")
+_COLOUR = re.compile(r"\x1b\[[\d;]*m")
+_PREFIX = re.compile(
+    r"^(?:\(\w+ (?:rank=\d+ )?pid=\d+(?:, ip=[\d.]+)?\) ?)*"
+    r"(?:(?P<level>CRITICAL|ERROR|WARNING|INFO|DEBUG) \d\d-\d\d [\d:]+ \[[^\]]+\] ?)?"
+)
+_HARMLESS = frozenset({"WARNING", "INFO", "DEBUG"})
+_SOURCE = re.compile(r" {4}(?! *\| )")
+"""A traceback's line of source. (An exception group's lines are indented too, behind a bar.)"""
+_ERROR = re.compile(r"(?:\w+\.)*[A-Z]\w*(?:Error|Exception): ")
+_WRAPPER = re.compile(
+    r"(?i:see (?:root cause|(?:the )?stack trace))|^RuntimeError: Executor failed"
+)
+"""Errors that only say that there was another one."""
+_READY = re.compile(r"Application startup complete\.$")
+_SIGNALLED = re.compile(r"(?i:shutting down FastAPI HTTP server)")
+"""Its API server says so only when a signal has asked it to end."""
 _MAX_LINE = 4096
 _LAST_LINES = 3
 
@@ -109,13 +127,14 @@ _RULES: tuple[_Rule, ...] = (
         True,
         r"SafetensorError: Error while deserializing header"
         r"|Cannot find any model weights with"
-        r"|The size of tensor a \(\d+\) must match",
+        r"|The size of tensor a \(\d+\) must match"
+        r"|start \(\d+\) \+ length \(\d+\) exceeds dimension size",
         "the weights do not fit the model: download them again",
     ),
     _rule(
         "nccl",
         True,
-        r"NCCL error: (?!unhandled cuda error)",
+        r"NCCL error(?: in)?: (?!.*unhandled cuda error)",
         "check the links between the GPUs and /dev/shm; NCCL_DEBUG=INFO in `env:` says more",
     ),
     _rule(
@@ -139,6 +158,10 @@ class _Reading:
 
     found: dict[str, Evidence] = field(default_factory=dict)
     last: list[Evidence] = field(default_factory=list)
+    error: Evidence | None = None
+    """The first error that names no other."""
+    ready: bool = False
+    signalled: bool = False
 
 
 def by_ending(
@@ -202,12 +225,17 @@ def diagnose(
         if by_cause is not None:
             return by_cause
     reading = _read(log)
+    was_ready = was_ready or reading.ready
+    if exit.code == 0 and was_ready and reading.signalled:
+        return Diagnosis("killed", True, "a signal asked it to end, and not from vllmctl")
     for rule in _RULES:
         evidence = reading.found.get(rule.name)
         if evidence is not None and not (was_ready and not rule.retry):
             return Diagnosis(rule.name, rule.retry, _trim(evidence.text), rule.hint, (evidence,))
     if exit.code == 0 and not was_ready:
         return Diagnosis("unknown", True, "it ended with exit code 0 before it was ready")
+    if reading.error is not None and not was_ready:
+        return by_exit(exit, (reading.error,))
     return by_exit(exit, tuple(reading.last))
 
 
@@ -258,27 +286,46 @@ def _by_cause(cause: Cause) -> Diagnosis | None:
 
 def _read(log: Iterable[bytes]) -> _Reading:
     reading = _Reading()
-    for number, line in enumerate(_lines(log), 1):
-        text = _PREFIX.sub("", line)
-        if not text.strip() or text.startswith("[vllmctl] "):
+    for number, line in _lines(log):
+        if line.startswith("[vllmctl] "):
+            if " started: pid " in line:
+                reading = _Reading()  # the log of several runs: the last one is meant
+            continue
+        line = _COLOUR.sub("", line)
+        prefix = _PREFIX.match(line)
+        level = prefix["level"] if prefix else None
+        text = line[prefix.end() :] if prefix else line
+        if not text.strip():
             continue
         evidence = Evidence(number, text)
         reading.last = [*reading.last[1 - _LAST_LINES :], evidence]
+        if _SIGNALLED.search(text):
+            reading.signalled = True
+        if _READY.search(text):
+            reading.ready, reading.error = True, None
+            reading.found.clear()
+        if level in _HARMLESS or _SOURCE.match(text):
+            continue
+        if reading.error is None and _ERROR.match(text) and not _WRAPPER.search(text):
+            reading.error = evidence
         for rule in _RULES:
             if rule.name not in reading.found and rule.pattern.search(text):
                 reading.found[rule.name] = evidence
     return reading
 
 
-def _lines(log: Iterable[bytes]) -> Iterator[str]:
+def _lines(log: Iterable[bytes]) -> Iterator[tuple[int, str]]:
+    """Each line with its number. A bar drawn over and over (\\r) is as many lines in one."""
     rest = b""
+    number = 1
     for chunk in log:
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            yield line[-_MAX_LINE:].decode(errors="replace").rstrip("\r")
-        rest = rest[-_MAX_LINE:]
+        *lines, rest = re.split(rb"([\r\n])", rest + chunk)
+        for line, end in zip(lines[::2], lines[1::2], strict=True):
+            yield number, line[:_MAX_LINE].decode(errors="replace")
+            number += end == b"\n"
+        rest = rest[:_MAX_LINE]
     if rest:
-        yield rest.decode(errors="replace")
+        yield number, rest.decode(errors="replace")
 
 
 def _trim(text: str) -> str:

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 
 READY_STAGE = "ready"
+_MAX_LINE = 4096
+"""Bytes; what stands further right in a line says nothing of interest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +46,9 @@ class ProgressReader:
         """True if the progress is another one than before."""
         before = self.progress
         *lines, self._rest = re.split(rb"[\r\n]", self._rest + data)
-        self._rest = self._rest[-4096:]  # a line longer than that says nothing of interest
+        self._rest = self._rest[:_MAX_LINE]
         for line in lines:
-            self._read(line.decode(errors="replace"))
+            self._read(line[:_MAX_LINE].decode(errors="replace"))
         return self.progress != before
 
     def _read(self, line: str) -> None:
