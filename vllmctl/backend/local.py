@@ -46,6 +46,10 @@ SHIM_POLL = 0.02
 NOT_INHERITED = ("VLLMCTL_", "NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_", "INVOCATION_ID", "JOURNAL_")
 """Beginnings of variable names that belong to the daemon alone (sd_notify(3), systemd.exec(5))."""
 
+KEEP_ENVIRON = {"SPT_NOENV": "1"}
+"""Tells setproctitle, with which vLLM renames its engine and workers, to leave /proc/PID/environ
+readable: the cookie in it is how the members of a run are found when its shim was killed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ending:
@@ -286,7 +290,7 @@ class LocalBackend:
             ("stop_signal", policy.stop.signal),
             ("stop_grace", policy.stop.grace),
         ]
-        environ = dict(self._environ)
+        environ = self._environ | KEEP_ENVIRON
         if launch.user is not None:
             user = pwd.getpwnam(launch.user)
             groups = os.getgrouplist(user.pw_name, user.pw_gid)

@@ -2,8 +2,8 @@
 
 While a shim lives it is the subreaper of its whole tree. Once it was killed, the tree is scattered
 over init's children, and three marks are left on its members:
-    - the cookie VLLMCTL_RUN=<run> in the environment they were executed with (setproctitle, which
-      vLLM's engine and workers use, overwrites it in /proc);
+    - the cookie VLLMCTL_RUN=<run> in the environment they were executed with (setproctitle, with
+      which vLLM renames its engine and workers, wipes it from /proc unless SPT_NOENV is set);
     - the write end of the run's log pipe, whose inode only they hold;
     - being the recorded leader, or a descendant of any member.
 A process that has shed all three cannot be found without a cgroup.

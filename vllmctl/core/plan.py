@@ -273,7 +273,7 @@ def _ended(name: str, instance: Instance, facts: Facts, now: float) -> _Decision
             Status(State.WAITING, fresh),
             start=StartRun(name, instance, 0, facts.generation, fresh),
         )
-    if facts.end is None:
+    if facts.end is None or not facts.end.this_boot:
         return _Decision(
             Status(State.STOPPED, f"autostart is off; `vllmctl start {name}` starts it")
         )
@@ -422,8 +422,8 @@ def _arguments(argv: tuple[str, ...]) -> dict[str, list[str]]:
     flag = ""
     for word in argv:
         if word.startswith("--"):
-            flag, _, value = word.partition("=")
-            groups.setdefault(flag, []).append(value)
+            flag, equals, value = word.partition("=")
+            groups.setdefault(flag, []).extend([value] if equals else [])
         else:
             groups[flag].append(word)
     return groups

@@ -40,7 +40,7 @@ def delay(restart: Restart, attempt: int) -> float:
     try:
         grown = restart.delay * restart.factor ** (attempt - 1)
     except OverflowError:
-        return restart.max_delay
+        return restart.max_delay if restart.delay else 0.0
     return min(grown, restart.max_delay)
 
 
@@ -77,7 +77,7 @@ def effective_attempt(facts: Facts, restart: Restart, now: float) -> int:
         since, until = facts.end.running_since, facts.end.at
     else:
         return facts.attempt
-    if since is not None and until - since >= restart.reset_after:
+    if since is not None and until >= since + restart.reset_after:
         return 0
     return facts.attempt
 
