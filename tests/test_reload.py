@@ -166,3 +166,15 @@ def test_an_edit_in_place_and_many_saves_in_a_row_end_with_the_last(site: Site) 
         site.file.write_text(text)  # truncates and writes: a reader may see half of it
     wait_for(lambda: site.model("chat")["labels"] == ["v10"], "the last save to be in effect")
     assert len([e for e in site.events("chat") if e["event"] == "STARTING"]) == 1
+
+
+def test_a_save_that_nobody_notifies_of_is_seen_too(site: Site) -> None:
+    chat = quick()
+    save(site, chat=chat)
+    elsewhere = site.root / "elsewhere"
+    elsewhere.mkdir()
+    other_name = elsewhere / "link.yaml"
+    other_name.hardlink_to(site.file)  # inotify tells only the directory that was written through
+    site.start()
+    other_name.write_text(json.dumps({"models": {"chat": chat | {"labels": ["seen"]}}}))
+    wait_for(lambda: site.model("chat")["labels"] == ["seen"], "the save to be in effect")

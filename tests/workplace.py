@@ -253,8 +253,8 @@ def get(url: str, timeout: float = 10) -> tuple[int, Any]:
     return _answer(urllib.request.Request(url), timeout)
 
 
-def complete(model: Model, timeout: float = 30, **keys: Any) -> tuple[int, Any]:
-    """(status, answer) of one chat completion."""
+def complete(model: Model, /, timeout: float = 30, **keys: Any) -> tuple[int, Any]:
+    """(status, answer) of one chat completion; `keys` go into the question."""
     question = {
         "model": model["model"],
         "messages": [{"role": "user", "content": "hello"}],

@@ -10,6 +10,7 @@ import asyncio
 import os
 import signal
 import sys
+import traceback
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -42,6 +43,7 @@ FOLLOW_INTERVAL = 0.2
 """Seconds between two looks at a log that somebody follows over the socket."""
 LONGEST_SLEEP = 30.0
 """Seconds until the next look although nothing was due: a lost wake-up heals by itself."""
+RETRY_AFTER_BUG = 1.0
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INVALID_CONFIG = 0, 1, 2, 5
 
@@ -97,15 +99,24 @@ class Daemon:
     async def _reconcile(self) -> None:
         while not self._leaving.is_set():
             self._changed.clear()
-            decided = self._decide()
-            self._tell_of_moves(decided.statuses)
-            for action in decided.actions:
-                self._backend.act(action)
-                self._tell_of_action(action)
-            self._keep_monitors()
+            try:
+                wake_at = self._round()
+            except Exception as error:  # the last resort: a bug must not end the supervision
+                self._trouble("", f"internal error: {error!r}\n{traceback.format_exc()}")
+                wake_at = self._clock.now() + RETRY_AFTER_BUG
             if self._shutting_down and not self._anything_lives():
                 return
-            await self._sleep_until(decided.wake_at)
+            await self._sleep_until(wake_at)
+
+    def _round(self) -> float | None:
+        """Decide and act once; when the next round is due."""
+        decided = self._decide()
+        self._tell_of_moves(decided.statuses)
+        for action in decided.actions:
+            self._backend.act(action)
+            self._tell_of_action(action)
+        self._keep_monitors()
+        return decided.wake_at
 
     def _decide(self) -> Plan:
         return plan(self._keeper.desired, self._observe(), self._clock.now())

@@ -37,7 +37,10 @@ class Events:
         self._news.set()
         self._news = asyncio.Event()
         subject = f"{name} " if name else ""
-        print(f"{at} {subject}{event}: {sentence}", file=sys.stderr, flush=True)
+        try:
+            print(f"{at} {subject}{event}: {sentence}", file=sys.stderr, flush=True)
+        except OSError:
+            pass  # a full disk, a terminal that is gone: the file below, or memory, has it
         self._writer.submit(self._write, record)
 
     def recent(self, count: int) -> list[dict[str, str]]:
@@ -65,5 +68,5 @@ class Events:
                 os.rename(self._path, f"{self._path}.1")
             with open(self._path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(record, ensure_ascii=False) + "\n")
-        except OSError as error:
-            print(f"an event could not be written to {self._path}: {error}", file=sys.stderr)
+        except OSError:
+            pass  # a full disk: the event is in memory, and on standard error

@@ -10,6 +10,7 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatch
+from glob import glob
 
 from watchfiles import Change, awatch
 
@@ -23,6 +24,12 @@ SETTLE_MS = 100
 """Quiet time after a change before the file is read: a burst of saves is one reading."""
 BURST_MS = 1000
 """A burst that does not end is read after this long."""
+LOOK_MS = 3000
+"""Between two looks at the files themselves: for file systems that notify nobody (NFS, FUSE), and
+for a save in the moment before the watch began."""
+
+Fingerprint = tuple[tuple[str, int, int, int], ...]
+"""(path, inode, time of the last change in ns, size) of the files that were found."""
 
 
 class Keeper:
@@ -35,6 +42,7 @@ class Keeper:
         self._environ = environ
         self._files: tuple[str, ...] = (path,)
         self._globs: tuple[str, ...] = ()
+        self._fingerprint: Fingerprint = ()
         self._reading = asyncio.Lock()
         self.desired = Desired({}, 0)
         self.errors: tuple[ConfigError, ...] = ()
@@ -51,15 +59,18 @@ class Keeper:
         """Read the file. True if what it says, or what is wrong with it, is another than before."""
         async with self._reading:
             before = (self.desired, self.errors)
+            fingerprint = self._look()  # before the reading: what changes meanwhile is read again
             try:
                 loaded = await asyncio.to_thread(load, self.path, self._environ)
             except InvalidConfig as invalid:
                 self.errors = invalid.errors
                 self._files = invalid.files or (self.path,)
                 self._globs = invalid.globs
+                self._fingerprint = fingerprint
                 return self.errors != before[1]
             self.errors = ()
             self._files, self._globs = loaded.files, loaded.globs
+            self._fingerprint = fingerprint
             if self.desired.generation == 0 or loaded.instances != self.desired.instances:
                 self.desired = Desired(loaded.instances, self.desired.generation + 1)
                 record = ConfigRecord(
@@ -71,7 +82,7 @@ class Keeper:
             return (self.desired, self.errors) != before
 
     async def watch(self, saved: Callable[[], None]) -> None:
-        """Call `saved` after every burst of changes to a file that matters, until cancelled.
+        """Call `saved` after every burst of changes to what matters, until cancelled.
 
         Directories are watched, not files: editors put a new file in the old one's place, and
         config maps swap a link beside it.
@@ -83,15 +94,17 @@ class Keeper:
                 saved()
                 continue
             try:
-                async for _ in awatch(
+                async for changes in awatch(
                     *folders,
                     watch_filter=self._matters,
                     step=SETTLE_MS,
                     debounce=BURST_MS,
+                    rust_timeout=LOOK_MS,
+                    yield_on_timeout=True,
                     recursive=False,
                 ):
-                    saved()
-                    await asyncio.sleep(0)
+                    if changes or await asyncio.to_thread(self._look) != self._fingerprint:
+                        saved()
                     if self._folders() != folders:
                         break
             except FileNotFoundError:
@@ -104,6 +117,18 @@ class Keeper:
             found.add(os.path.dirname(path))
             found.add(os.path.dirname(os.path.realpath(path)))
         return sorted(folder for folder in found if os.path.isdir(folder))
+
+    def _look(self) -> Fingerprint:
+        """The files that matter as they are now."""
+        found = []
+        matches = (match for pattern in self._globs for match in glob(pattern))
+        for path in sorted({*self._files, *matches}):
+            try:
+                status = os.stat(path)
+            except OSError:
+                continue  # gone, or not to be reached: that is a difference, too
+            found.append((path, status.st_ino, status.st_mtime_ns, status.st_size))
+        return tuple(found)
 
     def _matters(self, _: Change, path: str) -> bool:
         """Whether a change at `path` may change what the file says."""

@@ -231,7 +231,7 @@ def test_a_changed_launch_replaces_it_even_while_it_loads(real: RealSite) -> Non
     real.tiny["args"]["max-model-len"] = 128
     real.save()
     after = wait_for(
-        lambda: (m := real.model("tiny"))["started_at"] not in (None, loading["started_at"]) and m,
+        lambda: (m := real.model("tiny"))["pid"] not in (None, loading["pid"]) and m,
         "the replacement",
         START,
     )

@@ -274,7 +274,12 @@ class LocalBackend:
         finally:
             for fd in (spec, notice_in, errors):
                 os.close(fd)
-        return pid, os.pidfd_open(pid), notice
+        try:
+            return pid, os.pidfd_open(pid), notice
+        except OSError:  # no descriptor left: a run that nobody watches must not go on
+            os.kill(pid, signal.SIGTERM)
+            os.close(notice)
+            raise
 
     def _shim_spec(self, record: RunRecord, run_dir: str) -> bytes:
         instance = record.instance

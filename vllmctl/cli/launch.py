@@ -14,6 +14,8 @@ from vllmctl.statedir import StateDirError
 PATIENCE = 60.0
 """Seconds that a daemon gets to open its socket; adopting many models may take some."""
 POLL = 0.05
+LOG_MAX_SIZE = 5_000_000
+"""Bytes of daemon.log after which the next daemon begins a new one."""
 
 
 def ensure_daemon(context: Context) -> bool:
@@ -22,6 +24,7 @@ def ensure_daemon(context: Context) -> bool:
         return False
     try:
         context.state.prepare()
+        _rotate(context.state.daemon_log)
         log = open(context.state.daemon_log, "ab")  # noqa: SIM115 - handed to the daemon
     except StateDirError as error:
         raise Failure(str(error), 2) from None
@@ -48,6 +51,12 @@ def ensure_daemon(context: Context) -> bool:
             raise Failure(_said(context.state.daemon_log, begin, code), code if code > 0 else 1)
         time.sleep(POLL)
     raise Failure(f"the daemon (pid {daemon.pid}) does not answer; see {context.state.daemon_log}")
+
+
+def _rotate(path: str) -> None:
+    """Keep one older file: a daemon's log is a few lines a change, but it is for ever."""
+    if os.path.exists(path) and os.path.getsize(path) > LOG_MAX_SIZE:
+        os.rename(path, f"{path}.1")
 
 
 def _answers(context: Context) -> bool:

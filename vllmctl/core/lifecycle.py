@@ -50,6 +50,7 @@ _ENDS: Mapping[State, str] = {
 }
 
 _AT_ONCE = "it ended and is started again at once: its launch changed, or `delay: 0`"
+_TAKEN_BACK = "the reason to stop it was taken back before its shim had heard of it"
 
 MOVES: Mapping[State, Mapping[State, str]] = {
     State.STOPPED: {
@@ -80,7 +81,12 @@ MOVES: Mapping[State, Mapping[State, str]] = {
         State.STARTING: _AT_ONCE,
         **_ENDS,
     },
-    State.STOPPING: dict(_ENDS) | {State.STARTING: "its tree is gone, and it is wanted"},
+    State.STOPPING: {
+        State.STARTING: "its tree is gone, and it is wanted",
+        State.RUNNING: _TAKEN_BACK,
+        State.UNHEALTHY: _TAKEN_BACK,
+        **_ENDS,
+    },
     State.BACKOFF: {
         State.STARTING: "the restart is due, or asked for",
         State.WAITING: "the restart is due, but it must wait for its turn",
