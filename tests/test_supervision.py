@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from datetime import datetime
@@ -454,3 +457,78 @@ def test_a_second_start_of_a_running_model_changes_nothing(site: Site) -> None:
     before = site.model("chat")
     site.start("chat")
     assert site.model("chat")["pids"] == before["pids"]
+
+
+def test_a_stranger_s_answer_on_the_port_is_not_ready(site: Site) -> None:
+    """A server of the same model that somebody else runs there answers every probe well."""
+    port = free_port()
+    stranger = subprocess.Popen(
+        [sys.executable, "-m", "vllmctl.vllm.simulator", "serve", "demo", "--port", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_for(lambda: get(f"http://127.0.0.1:{port}/health")[0] == 200, "the stranger")
+        site.simulate(chat={"port": port, "restart": {"max_restarts": 0}})
+        assert site.run("start").returncode == 1
+        moves = [event["event"] for event in site.events("chat")]
+        assert "RUNNING" not in moves
+        assert site.model("chat")["last_exit"]["diagnosis"]["class"] == "port_in_use"
+    finally:
+        stranger.terminate()
+        stranger.wait()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+def test_a_full_disk_loses_no_model_and_heals(site: Site) -> None:
+    os.makedirs(site.state.root)
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", site.state.root], check=False
+    )
+    if mount.returncode:
+        pytest.skip("no right to mount here")
+    try:
+        site.simulate(
+            chat={"restart": {"delay": "200ms", "factor": 1, "max_restarts": "unlimited"}}
+        )
+        site.start()
+        filler = site.root / "state" / "filler"
+        with open(filler, "wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
+            while True:
+                file.write(b"x" * 4096)
+        before = site.model("chat")
+        assert complete(before)[0] == 200
+        os.kill(before["pid"], signal.SIGKILL)
+        model = wait_for(
+            lambda: (m := site.model("chat"))["state"] == "BACKOFF" and m, "the end to be seen"
+        )
+        assert model["last_exit"]["diagnosis"]["class"] in ("killed", "start_failed")
+        refused = site.run("stop", "chat")
+        assert refused.returncode == 1
+        assert "make room" in refused.stderr
+        site.wait_state("chat", "STOPPED")
+        filler.unlink()
+        site.start()
+        assert complete(site.model("chat"))[0] == 200
+        site.ok("shutdown")
+        assert site.leftovers() == []
+    finally:
+        if site.run("status").returncode == 0:
+            site.ok("shutdown")
+        subprocess.run(["umount", "-l", site.state.root], check=True)
+
+
+def test_a_run_that_could_not_be_cleared_away_does_not_hide_the_one_that_lives(site: Site) -> None:
+    site.simulate(chat={"restart": {"delay": "0s"}})
+    site.start()
+    first = next(iter(site.shims()))
+    copy = site.root / "copy"
+    shutil.copytree(site.state.run(first), copy, ignore=shutil.ignore_patterns("control"))
+    site.ok("restart", "chat")
+    before = site.model("chat")
+    site.kill_daemon()
+    shutil.copytree(copy, site.state.run(first))  # as if a full disk had kept it
+    site.start()
+    after = site.model("chat")
+    assert (after["state"], after["pids"]) == ("RUNNING", before["pids"])
+    wait_for(lambda: not os.path.exists(site.state.run(first)), "the old one to be cleared away")

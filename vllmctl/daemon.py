@@ -313,7 +313,11 @@ class Daemon:
                     ended = [n for n in names if statuses[n].state not in lifecycle.LIVE]
                     await self._intent.start(names, fresh=ended)
         except OSError as error:
-            raise Refused(507, f"intent could not be written down: {error.strerror}") from error
+            raise Refused(
+                507,
+                f"{verb} is in effect, but could not be written down ({error.strerror}), so another "
+                f"daemon would not know of it; make room in {self._state.root} and say it again",
+            ) from error
         self._changed.set()
         return {"names": names}
 
@@ -400,6 +404,7 @@ def _diagnose(ending: Ending) -> Diagnosis:
 
 def main(config_path: str, state_root: str, environ: Mapping[str, str]) -> int:
     """Run a daemon in the foreground; returns its exit code."""
+    os.umask(0o077)  # records hold environments; logs are nobody else's business
     state = StateDir(state_root)
     try:
         state.prepare()

@@ -26,6 +26,8 @@ class Subject(Protocol):
 
     def amend(self, name: str, run: str, **changes: Any) -> None: ...
 
+    def listens(self, name: str, run: str) -> bool: ...
+
     def log_position(self, name: str, run: str) -> Position | None: ...
 
 
@@ -79,7 +81,7 @@ class Monitor:
                     reader = LogReader(self._log, position)
                 if await asyncio.to_thread(self._read_progress, reader, progress):
                     self._note_progress(progress)
-                if (await self._ask(instance)).ok:
+                if (await self._ask(instance)).ok and await self._answers_itself(instance):
                     break
                 await asyncio.sleep(START_INTERVAL)
         finally:
@@ -95,6 +97,19 @@ class Monitor:
             failures=0,
             health_message="",
         )
+
+    async def _answers_itself(self, instance: Instance) -> bool:
+        """Whether it is this run that answers on the port, and not a stranger who has it.
+
+        A generic command may well hand its port to something outside its tree (a container).
+        """
+        if instance.engine is Engine.COMMAND:
+            return True
+        own = await asyncio.to_thread(self._subject.listens, self._name, self._run)
+        if not own:
+            message = f"port {self._port} is answered by a process that is not part of it"
+            self._subject.amend(self._name, self._run, health_message=message)
+        return own
 
     @staticmethod
     def _read_progress(reader: LogReader, progress: ProgressReader) -> bool:

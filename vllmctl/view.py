@@ -34,7 +34,7 @@ def model_document(
         "sentence": status.sentence,
         "pid": sight.leader if run else None,
         "pids": pids,
-        "port": sight.port,
+        "port": _port(instance, sight),
         "url": _url(instance, sight),
         "gpus": _gpus(instance),
         "held": held,
@@ -86,6 +86,12 @@ def _url(instance: Instance | None, sight: Sight) -> str | None:
     if instance is None or sight.port is None or sight.run is None:
         return None
     return base_url(instance.launch.host, sight.port)
+
+
+def _port(instance: Instance | None, sight: Sight) -> int | None:
+    """The port of its run; while there is none, the one that it will have."""
+    fixed = instance.launch.port if instance and sight.run is None else None
+    return fixed if isinstance(fixed, int) else sight.port
 
 
 def _gpus(instance: Instance | None) -> list[int] | None:

@@ -22,7 +22,7 @@ from typing import Any
 
 from vllmctl import shim
 from vllmctl.backend import Sight
-from vllmctl.backend.processes import COOKIE, alive, sweep
+from vllmctl.backend.processes import COOKIE, alive, listens, sweep
 from vllmctl.clock import Clock, Stamp
 from vllmctl.core.observed import Cause, Diagnosis, End, Exit, Run, Stopping
 from vllmctl.core.plan import Action, Forget, StartRun, StopRun, TuneRun
@@ -166,6 +166,14 @@ class LocalBackend:
         """Where the log of a living run begins; None if it is not known (yet)."""
         live = self._live.get(name)
         return live.log if live is not None and live.run.id == run else None
+
+    def listens(self, name: str, run: str) -> bool:
+        """Whether the run's own tree listens on its port. Blocks: not for the loop."""
+        live = self._live.get(name)
+        if live is None or live.run.id != run or live.shim is None or live.record.port is None:
+            return False
+        tree = shim.descendants(live.shim.pid, shim.process_table())
+        return listens([pid for pid, _ in tree], live.record.port)
 
     def amend(self, name: str, run: str, **changes: Any) -> None:
         live = self._live.get(name)
@@ -382,6 +390,10 @@ class LocalBackend:
         live.log = Position(record.log.device, record.log.inode, record.log.offset)
         live.run = replace(live.run, executed=True)
 
+    def _attach_if(self, live: _Live, record: ShimRecord | None) -> None:
+        if record is not None:
+            self._attach(live, record)
+
     def _on_shim_gone(self, name: str, live: _Live) -> None:
         asyncio.get_running_loop().remove_reader(live.pidfd)
         os.close(live.pidfd)
@@ -400,8 +412,7 @@ class LocalBackend:
         shim_lost = None
         if exit_record is None:
             begun = await self._in_writer(self._read_begun, live.run.id)
-            if begun is not None:
-                self._attach(live, begun)
+            self._attach_if(live, begun)
             shim_lost = await asyncio.to_thread(_last_words, f"{run_dir}/shim.err")
             self._sweeping.add(name)
             self._changed()
@@ -469,15 +480,19 @@ class LocalBackend:
 
     async def adopt(self) -> None:
         found = await self._in_writer(self._read_state)
+        latest = {live.record.instance.name: live for live, _, _ in found}
         for live, begun, ended in found:
             name = live.record.instance.name
+            if live is not latest[name]:  # ended long ago, and could not be cleared away then
+                self._attach_if(live, begun)
+                self._own(self._clear(live))
+                continue
             record = self._records.get(name, InstanceRecord())
             if record.end is not None and record.end.run == live.run.id:
                 await self._in_writer(shutil.rmtree, self._state.run(live.run.id), True)
                 continue  # its end was written down already
             self._records[name] = record = replace(record, run=live.run.id)
-            if begun is not None:
-                self._attach(live, begun)
+            self._attach_if(live, begun)
             since = record.running_since
             live.run = replace(
                 live.run,
@@ -493,7 +508,10 @@ class LocalBackend:
                 self._adopt_shim(name, live, begun.shim)
 
     def _read_state(self) -> list[tuple[_Live, ShimRecord | None, bool]]:
-        """Instances' records; and for each run: itself, its shim's record, whether it has ended."""
+        """Every run that is found, oldest first, with its shim's record and whether it has ended.
+
+        Reads the instances' records too.
+        """
         for file in os.listdir(self._state.instances):
             if file.endswith(".json"):
                 record = read_record(f"{self._state.instances}/{file}", InstanceRecord)
@@ -519,7 +537,12 @@ class LocalBackend:
                 progress_at=self._clock.now(),
             )
             found.append((_Live(run, run_record), begun, os.path.exists(f"{run_dir}/exit.json")))
-        return found
+        return sorted(found, key=lambda one: one[0].record.started.wall)
+
+    async def _clear(self, live: _Live) -> None:
+        """Remove what is left of a run that another one has followed."""
+        await asyncio.to_thread(sweep, live.run.id, live.leader, live.pipe_inode)
+        await self._in_writer(shutil.rmtree, self._state.run(live.run.id), True)
 
     def _adopt_shim(self, name: str, live: _Live, process: Process) -> None:
         try:

@@ -229,6 +229,8 @@ def _loading(name: str, instance: Instance, facts: Facts, run: Run, now: float) 
     stage = run.stage or ("starting" if run.executed else "being executed")
     if run.percent is not None:
         stage += f", {run.percent:.0f} %"
+    if run.health_message:
+        stage += f"; {run.health_message}"
     sentence = (
         f"{stage}; for {duration(now - run.started_at)}, "
         f"given up in {duration(out_of_time - now)} at the latest"

@@ -24,9 +24,16 @@ _PHASES: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("loading weights", re.compile(r"Starting to load model")),
     ("loading weights", re.compile(r"Loading \S+ checkpoint shards:\s+(?P<percent>\d+)%")),
     ("weights loaded", re.compile(r"Loading weights took")),
-    ("compiling", re.compile(r"torch\.compile|Dynamo bytecode transform|Compiling a graph")),
+    (
+        "compiling",  # not: "Enforce eager set, disabling torch.compile", of every eager start
+        re.compile(
+            r"for vLLM's torch\.compile|torch\.compile takes|Start compiling function"
+            r"|Dynamo bytecode transform|Compiling a graph"
+        ),
+    ),
+    ("warming up", re.compile(r"KV cache size:")),
     ("capturing CUDA graphs", re.compile(r"Capturing CUDA graphs.*?:\s+(?P<percent>\d+)%")),
-    ("warming up", re.compile(r"KV cache size:|init engine \(profile, create kv cache, warmup")),
+    ("starting the server", re.compile(r"init engine \(profile, create kv cache, warmup")),
     (READY_STAGE, re.compile(r"Application startup complete\.")),
 )
 
