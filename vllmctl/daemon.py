@@ -315,8 +315,8 @@ class Daemon:
         except OSError as error:
             raise Refused(
                 507,
-                f"{verb} is in effect, but could not be written down ({error.strerror}), so another "
-                f"daemon would not know of it; make room in {self._state.root} and say it again",
+                f"{verb} is in effect, but could not be written down ({error.strerror}), so the "
+                f"next daemon will not know; make room in {self._state.root} and say it again",
             ) from error
         self._changed.set()
         return {"names": names}
