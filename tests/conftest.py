@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 from workplace import Site
+
+# No database: a checkout may be read-only. No deadline: a shared machine is slow at times.
+settings.register_profile("vllmctl", database=None, deadline=None)
+settings.load_profile("vllmctl")
 
 
 @pytest.fixture

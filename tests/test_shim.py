@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import resource
 import signal
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +103,7 @@ def not_a_program(folder: Path) -> str:
     ("argv0", "options", "number", "step"),
     [
         (lambda _: "/nowhere/vllm", {}, 2, "exec"),
-        (lambda _: "no-such-command-anywhere", {}, 2, "exec"),
+        (lambda _: "no-such-command-anywhere", {"env": {"PATH": "/usr/bin:/bin"}}, 2, "exec"),
         (not_executable, {}, 13, "exec"),
         (not_a_program, {}, 8, "exec"),
         (lambda folder: f"{not_executable(folder)}/x", {}, 20, "exec"),
@@ -149,12 +152,14 @@ def test_the_command_finds_nothing_of_the_shim(start: Start, tmp_path: Path) -> 
     )
     # A shell in between, because Python itself ignores SIGPIPE and SIGXFSZ.
     shell = "grep -E '^Sig(Blk|Ign)|^ShdPnd' /proc/self/status; "
-    shell += f"exec {sys.executable} -I -S -c \"$CODE\""
+    shell += f'exec {sys.executable} -I -S -c "$CODE"'
     run = start(shell, env={"CODE": code, "A": "b=c", "LONG": "x" * 100_000}, workdir=str(tmp_path))
     run.ended()
     output = run.output().decode()
     masks = dict(line.split(":\t") for line in output.splitlines() if line.startswith("S"))
-    assert masks["SigBlk"] == masks["SigIgn"] == "0" * 16
+    assert int(masks["SigBlk"], 16) == 0
+    # glibc's posix_spawn ignores its own two signals, 32 and 33, and lets nobody set them back.
+    assert int(masks["SigIgn"], 16) & ~0x180000000 == 0
     seen = json.loads(output.splitlines()[-1])
     fds = {fd: target for fd, target in seen["fds"].items() if not target.startswith("/proc")}
     assert set(fds) == {"0", "1", "2"}
@@ -227,10 +232,22 @@ def test_the_ladder_ends_in_kill(start: Start) -> None:
 
 
 def test_the_rest_of_the_tree_has_its_turn_before_kill(start: Start) -> None:
-    child = "trap 'echo asked; exit' TERM; echo child; while :; do sleep 0.01; done"
-    run = start(f'sh -c "{child}" & sleep 0.1; exit 3')
+    code = (
+        "import os, signal\n"
+        "def asked(*_):\n"
+        "    os.write(1, b'asked\\n')\n"
+        "    os._exit(0)\n"
+        "ready, tell = os.pipe()\n"
+        "if os.fork():\n"
+        "    os.read(ready, 1)\n"
+        "    os._exit(3)\n"
+        "signal.signal(signal.SIGTERM, asked)\n"
+        "os.write(tell, b'x')\n"
+        "while True: signal.pause()\n"
+    )
+    run = start(python(code))
     assert run.ended()["code"] == 3
-    assert run.output() == b"child\nasked\n"
+    assert run.output() == b"asked\n"
 
 
 def test_a_stopped_leader_is_ended_too(start: Start) -> None:
@@ -254,15 +271,17 @@ ESCAPEE = (
 
 
 def test_what_left_session_pipe_and_parent_is_gone_too(start: Start) -> None:
-    run = start(f"{sys.executable} -I -S -c \"$ESCAPEE\"; echo up; sleep 600", env={"ESCAPEE": ESCAPEE})
+    run = start(
+        f'{sys.executable} -I -S -c "$ESCAPEE"; echo up; sleep 600', env={"ESCAPEE": ESCAPEE}
+    )
     run.says(b"up\n")
-    assert len(living(run.cookie)) == 3
+    eventually("shell, sleep and escapee", lambda: len(living(run.cookie)) == 3)
     run.stop()
     assert run.ended()["signal"] == signal.SIGTERM
 
 
 def test_a_leader_that_leaves_an_escapee_behind_does_not_make_it_an_orphan(start: Start) -> None:
-    run = start(f"exec {sys.executable} -I -S -c \"$ESCAPEE\"", env={"ESCAPEE": ESCAPEE})
+    run = start(f'exec {sys.executable} -I -S -c "$ESCAPEE"', env={"ESCAPEE": ESCAPEE})
     assert run.ended()["code"] == 0
 
 
@@ -367,15 +386,19 @@ GARBAGE = [
 ]
 
 
+def complains_more_than(run: ShimRun, times: int) -> bool:
+    return run.text().count(b"not understood") > times
+
+
 def test_garbage_on_the_control_fifo_is_told_and_does_nothing(start: Start) -> None:
     run = start("trap 'exit 7' TERM; echo up; while :; do sleep 0.01; done")
     run.says(b"up\n")
     for data in GARBAGE:
+        marks = run.text().count(b"not understood")
         run.tell(data)
         run.tell(b"\n")  # ends a line that had no end
-        marks = run.text().count(b"not understood")
-        eventually("a complaint", lambda seen=marks: run.text().count(b"not understood") > seen)
-    assert run.wait_is_alive()
+        eventually("a complaint", partial(complains_more_than, run, marks))
+    assert state_of(run.pid) not in ("Z", "")
     run.stop()
     record = run.ended()
     assert (record["code"], record["cause"]) == (7, "operator")
@@ -479,12 +502,16 @@ def test_as_many_rotated_files_are_kept_as_said(start: Start, keep: int) -> None
     assert [int(line.split()[1]) for line in lines] == list(range(500 - len(lines), 500))
 
 
-def test_a_new_rotation_applies_to_a_running_command(start: Start) -> None:
-    run = start(f"echo up; while [ ! -e go ]; do sleep 0.01; done; {LINES}", workdir="/tmp")
+def test_a_new_rotation_applies_to_a_running_command(start: Start, tmp_path: Path) -> None:
+    script = f"echo up; while [ ! -e go ]; do sleep 0.01; done; {LINES}"
+    run = start(script, workdir=str(tmp_path))
     run.says(b"up\n")
-    run.close_and_move_on = None
-    run.stop()
+    run.tell("log 600 2")
+    run.tell("are you done?")
+    run.says(b"not understood")
+    (tmp_path / "go").touch()
     run.ended()
+    assert len(run.files()) == 3
 
 
 def test_less_kept_than_before_removes_what_is_too_much(start: Start) -> None:
@@ -519,10 +546,10 @@ def test_a_model_that_prints_without_a_newline_for_ever_is_cut_somewhere(start: 
     run = start(["/bin/sh", "-c", "head -c 3000000 /dev/zero | tr '\\0' x"], log_max_size=100_000)
     run.ended()
     assert len(run.files()) == 6
-    assert all(path.stat().st_size < 300_000 for path in run.files())
+    assert all(path.stat().st_size < 2 * (100_000 + 65_536) for path in run.files())
 
 
-def test_a_full_disk_drops_counts_confesses_and_blocks_nobody(start: Start) -> None:
+def test_a_full_disk_drops_counts_confesses_and_blocks_nobody(start: Start, tmp_path: Path) -> None:
     """As far as the shim can tell: writing beyond a limit on its files' size fails."""
     code = (
         "import os, sys\n"
@@ -537,24 +564,36 @@ def test_a_full_disk_drops_counts_confesses_and_blocks_nobody(start: Start) -> N
         "go('room')\n"
         "put(b'kept')\n"
     )
-    run = start(python(code), workdir=str(start_folder(start)))
+    run = start(python(code), workdir=str(tmp_path))
     run.says(b"up\n")
-    folder = run.folder
     size = run.log.stat().st_size
     _, hard = resource.prlimit(run.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(run.pid, resource.RLIMIT_FSIZE, (size + 1000, hard))
-    (folder / "full").touch()
-    eventually("the model is not blocked", (folder / "printed").exists)
+    (tmp_path / "full").touch()
+    eventually("the model is not blocked", (tmp_path / "printed").exists)
     eventually("a full log", lambda: run.log.stat().st_size == size + 1000)
-    eventually("an empty pipe", lambda: pipe_is_drained(run))
+    eventually("an empty pipe", lambda: unread(run) == 0)
     resource.prlimit(run.pid, resource.RLIMIT_FSIZE, (hard, hard))
-    (folder / "room").touch()
+    (tmp_path / "room").touch()
     record = run.ended()
     text = run.text()
-    lost = 20000 * len(b"lost 000000\n") - 1000
-    assert record["dropped_bytes"] == lost
-    assert f"\n[vllmctl] {lost} bytes of output were lost here: the disk was full\n".encode() in text
+    printed = 3 + 40_000 * len(b"lost 000000\n")
+    lost = printed - (len(run.output()) - 1)  # the shim ended the line that was cut
+    assert record["dropped_bytes"] == lost > 100_000
+    assert (
+        f"\n[vllmctl] {lost} bytes of output were lost here: the disk was full\n".encode() in text
+    )
     assert text.count(b"kept ") == 20000
+
+
+def unread(run: ShimRun) -> int:
+    """Bytes in the log pipe."""
+    fd = os.open(f"/proc/{run.leader}/fd/1", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        answer = fcntl.ioctl(fd, termios.FIONREAD, bytes(4))
+    finally:
+        os.close(fd)
+    return int.from_bytes(answer, sys.byteorder)
 
 
 def test_a_disk_that_stays_full_loses_output_but_not_the_exit(start: Start) -> None:
@@ -579,7 +618,7 @@ def test_an_idle_shim_is_small(start: Start) -> None:
 
 # -- any tree whatever -----------------------------------------------------------------------
 
-nodes = st.recursive(
+nodes: st.SearchStrategy[Any] = st.recursive(
     st.just([]), lambda children: st.lists(children, min_size=1, max_size=3), max_leaves=6
 )
 traits = st.lists(
@@ -625,7 +664,6 @@ def test_any_tree_is_gone_when_the_shim_is(
     try:
         if not traits[0]["leave"]:
             wanted = count(tree)
-            eventually("a grown tree", lambda: run.output().count(b"grown\n") % 1000 >= 1)
             eventually("its members", lambda: run.text().count(b"grown\n") >= wanted)
             run.tell("kill operator" if traits[1]["leave"] else "stop 15 0 operator")
         record = run.ended()

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -25,7 +25,17 @@ from vllmctl.control.server import ControlServer, Refused
 from vllmctl.core import lifecycle
 from vllmctl.core.lifecycle import State
 from vllmctl.core.observed import Diagnosis, Facts, Observed
-from vllmctl.core.plan import Action, Forget, Plan, StartRun, Status, StopRun, TuneRun, plan
+from vllmctl.core.plan import (
+    Action,
+    Forget,
+    Plan,
+    ResetCount,
+    StartRun,
+    Status,
+    StopRun,
+    TuneRun,
+    plan,
+)
 from vllmctl.core.select import Candidate, select
 from vllmctl.core.spec import Engine, Instance
 from vllmctl.events import Events
@@ -65,6 +75,7 @@ class Daemon:
         )
         self._prober = Prober()
         self._monitors: dict[str, tuple[str, Monitor, asyncio.Task[None]]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self._states: dict[str, State] = {}
         self._shutting_down = False
         self._leaving = asyncio.Event()
@@ -83,12 +94,11 @@ class Daemon:
         server = ControlServer(self._state.socket, self)
         await server.open()
         self._events.tell("", "daemon", f"version {__version__} is up, pid {os.getpid()}")
-        watcher = asyncio.create_task(self._keeper.watch(self._on_saved))
+        self._own(self._keeper.watch(self._on_saved))
         try:
             await self._reconcile()
         finally:
-            watcher.cancel()
-            for _, _, task in self._monitors.values():
+            for task in self._tasks:
                 task.cancel()
             self._events.tell("", "daemon", "is going")
             await server.close()
@@ -182,13 +192,20 @@ class Daemon:
             self._environ,
         )
         assert sight.run is not None
-        task = asyncio.create_task(monitor.watch(sight.run.ready))
-        task.add_done_callback(self._on_monitor_done)
-        return run, monitor, task
+        unhealthy = sight.run.ready and sight.run.running_since is None
+        return run, monitor, self._own(monitor.watch(sight.run.ready, unhealthy))
 
-    def _on_monitor_done(self, task: asyncio.Task[None]) -> None:
+    def _own(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run it beside the loop; its failure is told, never lost."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._disown)
+        return task
+
+    def _disown(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._trouble("", f"internal error in a monitor: {error!r}")
+            self._trouble("", f"internal error: {error!r}")
 
     # -- what happens to it ------------------------------------------------------------------
 
@@ -199,8 +216,7 @@ class Daemon:
         self._changed.set()
 
     def _on_saved(self) -> None:
-        task = asyncio.create_task(self._read_file())
-        task.add_done_callback(self._on_monitor_done)
+        self._own(self._read_file())
 
     async def _read_file(self) -> None:
         try:
@@ -248,8 +264,10 @@ class Daemon:
             case TuneRun(name, _, log):
                 sentence = f"max_size {log.max_size}, keep {log.keep} apply from now on"
                 self._events.tell(name, "log", sentence)
-            case StartRun() | StopRun() | Forget():
-                pass  # the move that follows says it
+            case Forget(name):
+                self._own(self._intent.forget(name))
+            case StartRun() | StopRun() | ResetCount():
+                pass  # the move that follows says it, or nobody needs to know
 
     def _write_record(self) -> None:
         record = DaemonRecord(os.getpid(), __version__, self._started, self._keeper.path)

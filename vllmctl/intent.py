@@ -41,6 +41,11 @@ class Intent:
             self._generations[name] = self.generation(name) + 1
         await self._write()
 
+    async def forget(self, name: str) -> None:
+        """The model is gone from the file. A hold stays: it may come back, and is to stay down."""
+        if self._generations.pop(name, None) is not None:
+            await self._write()
+
     async def _write(self) -> None:
         """Raises OSError: what was said is in effect, but would not survive this daemon."""
         async with self._lock:

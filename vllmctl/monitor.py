@@ -13,7 +13,7 @@ from vllmctl.clock import Clock
 from vllmctl.core.spec import Engine, Instance
 from vllmctl.logfile import LogReader, Position
 from vllmctl.vllm.probe import Answer, Prober, base_url
-from vllmctl.vllm.progress import ProgressReader
+from vllmctl.vllm.progress import Progress, ProgressReader
 
 START_INTERVAL = 0.25
 """Seconds between two looks at a start: its log and its port. Both cost next to nothing."""
@@ -60,11 +60,12 @@ class Monitor:
         """Set it to cut the present sleep short."""
         self.checked_at: float | None = None
 
-    async def watch(self, ready: bool) -> None:
-        """From the moment the command was executed; `ready`: it is known to be ready already."""
+    async def watch(self, ready: bool, unhealthy: bool) -> None:
+        """From the moment the command was executed. `ready`, `unhealthy`: as an earlier daemon,
+        from which the run was adopted, had found it."""
         if not ready:
             await self._watch_start()
-        await self._watch_health()
+        await self._watch_health(unhealthy)
 
     async def _watch_start(self) -> None:
         progress = ProgressReader()
@@ -80,7 +81,7 @@ class Monitor:
                     position = self._subject.log_position(self._name, self._run)
                     reader = LogReader(self._log, position)
                 if await asyncio.to_thread(self._read_progress, reader, progress):
-                    self._note_progress(progress)
+                    self._note_progress(progress.progress)
                 if (await self._ask(instance)).ok and await self._answers_itself(instance):
                     break
                 await asyncio.sleep(START_INTERVAL)
@@ -113,27 +114,23 @@ class Monitor:
 
     @staticmethod
     def _read_progress(reader: LogReader, progress: ProgressReader) -> bool:
-        changed = False
-        for _ in range(READS_PER_LOOK):
+        """Whether anything new was printed."""
+        for count in range(READS_PER_LOOK):
             data = reader.read()
             if not data:
-                break
-            changed = progress.feed(data) or changed
-        return changed
+                return count > 0
+            progress.feed(data)
+        return True
 
-    def _note_progress(self, reader: ProgressReader) -> None:
-        if reader.progress is not None:
-            self._subject.amend(
-                self._name,
-                self._run,
-                stage=reader.progress.stage,
-                percent=reader.progress.percent,
-                progress_at=self._clock.now(),
-            )
+    def _note_progress(self, progress: Progress | None) -> None:
+        """Any output is a sign of life: a download's bar, say, is no phase that we know."""
+        changes: dict[str, Any] = {"progress_at": self._clock.now()}
+        if progress is not None:
+            changes |= {"stage": progress.stage, "percent": progress.percent}
+        self._subject.amend(self._name, self._run, **changes)
 
-    async def _watch_health(self) -> None:
+    async def _watch_health(self, unhealthy: bool) -> None:
         failures = 0
-        unhealthy = False
         while True:
             instance = self._instance()
             interval = instance.policy.health.interval if instance else None

@@ -127,7 +127,8 @@ class StateDir:
         """Make the directory if it is missing, or raise StateDirError if it cannot be used."""
         self.check_socket_path()
         try:
-            os.makedirs(self.root, mode=0o700, exist_ok=True)
+            if not os.path.lexists(self.root):
+                os.makedirs(self.root, mode=0o700, exist_ok=True)
             self._check_ownership()
             for folder in (self.instances, self.runs, self.logs):
                 os.makedirs(folder, mode=0o700, exist_ok=True)

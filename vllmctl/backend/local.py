@@ -25,7 +25,7 @@ from vllmctl.backend import Sight
 from vllmctl.backend.processes import COOKIE, alive, listens, sweep
 from vllmctl.clock import Clock, Stamp
 from vllmctl.core.observed import Cause, Diagnosis, End, Exit, Run, Stopping
-from vllmctl.core.plan import Action, Forget, StartRun, StopRun, TuneRun
+from vllmctl.core.plan import Action, Forget, ResetCount, StartRun, StopRun, TuneRun
 from vllmctl.core.spec import PORT_PLACEHOLDER, Instance
 from vllmctl.logfile import LogReader, Position
 from vllmctl.records import (
@@ -202,6 +202,9 @@ class LocalBackend:
                 words = f"log {log.max_size} {log.keep}"
                 if live and live.run.id == run and self._tell(live, words):
                     live.run = replace(live.run, log=log)
+            case ResetCount(name):
+                self._save(name, attempt=0)
+                self._changed()
             case Forget(name):
                 self._records.pop(name, None)
                 self._changed()

@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from vllmctl.cli.output import STYLES
+from vllmctl.cli.output import STYLES, summary
 
 
 class LiveDisplay:
@@ -41,7 +41,7 @@ class LiveDisplay:
         table.add_column(overflow="fold")
         for model in models:
             state = Text(model["state"], style=STYLES.get(model["state"], ""))
-            table.add_row(Text(model["name"]), state, _bar(model), Text(_detail(model)))
+            table.add_row(Text(model["name"]), state, _bar(model), Text(summary(model)))
         self._live.update(table)
 
 
@@ -52,9 +52,3 @@ def _bar(model: dict[str, Any]) -> ProgressBar | Text:
             return ProgressBar(total=100, completed=percent, width=16)
         return ProgressBar(total=None, width=16)
     return Text("")
-
-
-def _detail(model: dict[str, Any]) -> str:
-    if model["state"] == "RUNNING" and model["url"]:
-        return str(model["url"])
-    return str(model["sentence"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 from vllmctl.core.lifecycle import LIVE
 
@@ -39,6 +40,18 @@ def paint(state: str, width: int = 0) -> str:
     padded = state.ljust(width)
     code = _CODES.get(STYLES.get(state, ""))
     return f"\x1b[{code}m{padded}\x1b[0m" if code and colour() else padded
+
+
+def summary(model: dict[str, Any]) -> str:
+    """The few words that matter while somebody waits for the model."""
+    progress, trouble = model["progress"], model["health"]["message"]
+    if model["state"] == "RUNNING" and model["url"]:
+        return str(model["url"])
+    if model["state"] == "STARTING" and not trouble:
+        stage = progress["stage"] if progress else "starting"
+        percent = progress["percent"] if progress else None
+        return stage if percent is None else f"{stage}, {percent:.0f} %"
+    return plain_text(model["sentence"])
 
 
 def plain_text(text: str) -> str:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from vllmctl.cli.context import TIMED_OUT, Context, Failure
-from vllmctl.cli.output import LIVE_STATES, paint, plain_text
+from vllmctl.cli.output import LIVE_STATES, paint, summary
 
 POLL = 0.15
 """Seconds between two questions to the daemon."""
@@ -84,11 +84,5 @@ class PlainDisplay:
             if self._said.get(model["name"]) == (model["state"], stage):
                 continue
             self._said[model["name"]] = (model["state"], stage)
-            print(f"{model['name']}: {paint(model['state'])} {plain_text(_detail(model))}")
+            print(f"{model['name']}: {paint(model['state'])} {summary(model)}")
             sys.stdout.flush()
-
-
-def _detail(model: Model) -> str:
-    if model["state"] == "RUNNING" and model["url"]:
-        return str(model["url"])
-    return str(model["sentence"])

@@ -1,0 +1,147 @@
+"""How far a start is, from real logs and in any pieces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vllmctl.vllm.progress import _PHASES, READY_STAGE, Progress, ProgressReader
+
+RECORDINGS = Path(__file__).parent / "vllm" / "recordings"
+LOGS = sorted(RECORDINGS.glob("*.log"))
+STAGES = list(dict.fromkeys(stage for stage, _ in _PHASES))
+
+GPU_START = (
+    b"(APIServer pid=1) INFO 11-23 22:25:01 [model.py:733] Resolved architecture: LlamaForCausalLM"
+    b"\n(EngineCore pid=2) INFO 11-23 22:25:05 [core.py:133] Initializing a V1 LLM engine (v0.32.0)"
+    b"\n(Worker pid=3) INFO 11-23 22:25:09 [gpu_model_runner.py:68] Starting to load model x...\n"
+    b"\rLoading safetensors checkpoint shards:   0% Completed | 0/4 [00:00<?, ?it/s]\n"
+    b"\rLoading safetensors checkpoint shards:  25% Completed | 1/4 [00:01<00:03, 1.0it/s]\n"
+    b"\rLoading safetensors checkpoint shards: 100% Completed | 4/4 [00:04<00:00, 1.0it/s]\n\n"
+    b"(Worker pid=3) INFO 11-23 22:25:14 [default_loader.py:501] Loading weights took 4.01 seconds"
+    b"\n(Worker pid=3) INFO 11-23 22:25:30 [monitor.py:34] torch.compile takes 12.10 s in total\n"
+    b"(EngineCore pid=2) INFO 11-23 22:25:40 [kv_cache_utils.py:9] GPU KV cache size: 9 tokens\n"
+    b"\rCapturing CUDA graphs:   0%|          | 0/10\rCapturing CUDA graphs:  40%|####      | 4/10"
+    b"\rCapturing CUDA graphs: 100%|##########| 10/10\n"
+    b"(EngineCore pid=2) INFO 11-23 22:25:50 [core.py:402] init engine (profile, create kv cache, "
+    b"warmup model) took 20.00 s\n"
+    b"INFO:     Application startup complete.\n"
+)
+
+
+def read(data: bytes, size: int | None = None) -> list[Progress]:
+    """Every progress that a log shows, in order."""
+    reader, found = ProgressReader(), []
+    size = size or len(data) or 1
+    for start in range(0, len(data), size):
+        if reader.feed(data[start : start + size]):
+            assert reader.progress is not None
+            found.append(reader.progress)
+    return found
+
+
+def one_by_one(data: bytes) -> list[Progress]:
+    return read(data, 1)
+
+
+def test_a_start_on_a_gpu_goes_through_every_phase() -> None:
+    assert one_by_one(GPU_START) == [
+        Progress("resolving the model"),
+        Progress("starting the engine"),
+        Progress("loading weights"),
+        Progress("loading weights", 0),
+        Progress("loading weights", 25),
+        Progress("loading weights", 100),
+        Progress("weights loaded"),
+        Progress("compiling"),
+        Progress("warming up"),
+        Progress("capturing CUDA graphs", 0),
+        Progress("capturing CUDA graphs", 40),
+        Progress("capturing CUDA graphs", 100),
+        Progress("starting the server"),
+        Progress(READY_STAGE),
+    ]
+
+
+def test_a_start_that_compiles_nothing_is_not_said_to_compile() -> None:
+    log = (RECORDINGS / "ready-and-term.log").read_bytes()
+    assert b"disabling torch.compile" in log
+    assert "compiling" not in [one.stage for one in read(log)]
+
+
+def test_a_real_start_ends_ready() -> None:
+    found = one_by_one((RECORDINGS / "ready-and-term.log").read_bytes())
+    stages = list(dict.fromkeys(one.stage for one in found))
+    assert stages == [
+        "resolving the model",
+        "starting the engine",
+        "loading weights",
+        "weights loaded",
+        "warming up",
+        "starting the server",
+        READY_STAGE,
+    ]
+    assert found[-1] == Progress(READY_STAGE)
+
+
+@pytest.mark.parametrize(
+    ("name", "stage"),
+    [
+        ("unknown-flag", None),
+        ("missing-path", None),
+        ("term-during-imports", None),
+        ("port-in-use", None),
+        ("truncated-weights", "loading weights"),
+        ("no-weights", "loading weights"),
+        ("engine-killed", READY_STAGE),
+    ],
+)
+def test_a_real_log_shows_how_far_it_came(name: str, stage: str | None) -> None:
+    found = read((RECORDINGS / f"{name}.log").read_bytes())
+    assert (found[-1].stage if found else None) == stage
+
+
+@pytest.mark.parametrize("path", LOGS, ids=lambda path: path.stem)
+def test_progress_in_a_real_log_never_goes_back(path: Path) -> None:
+    never_back(one_by_one(path.read_bytes()))
+
+
+def never_back(found: list[Progress]) -> None:
+    keys = [(STAGES.index(one.stage), -1 if one.percent is None else one.percent) for one in found]
+    assert keys == sorted(set(keys))
+
+
+lines = st.sampled_from(GPU_START.replace(b"\r", b"\n").split(b"\n")) | st.binary(max_size=20)
+logs = st.lists(
+    st.tuples(lines, st.sampled_from([b"\n", b"\r", b"\r\n"])).map(b"".join), max_size=40
+).map(b"".join)
+
+
+@settings(deadline=None)
+@given(logs, st.lists(st.integers(1, 60), max_size=30))
+def test_any_log_in_any_pieces_leads_to_the_same_progress(data: bytes, cuts: list[int]) -> None:
+    found = one_by_one(data)
+    never_back(found)
+    reader, rest = ProgressReader(), data
+    for cut in [*cuts, len(data)]:
+        reader.feed(rest[:cut])
+        rest = rest[cut:]
+    assert reader.progress == (found[-1] if found else None)
+
+
+@pytest.mark.parametrize("size", [7, 100, 4096, 10**6])
+def test_endless_lines_cost_nothing_and_hide_nothing(size: int) -> None:
+    data = b"x" * 100_000 + b"Application startup complete.\n" + b"Resolved architecture: A\n"
+    reader = ProgressReader()
+    for start in range(0, len(data), size):
+        reader.feed(data[start : start + size])
+        assert len(reader._rest) <= 4096
+    assert reader.progress == Progress("resolving the model")
+
+
+def test_a_second_model_that_loads_weights_does_not_turn_the_bar_back() -> None:
+    bar = b"Loading safetensors checkpoint shards: %3d%% Completed | x\r"
+    assert one_by_one(bar % 100 + bar % 0 + bar % 50) == [Progress("loading weights", 100)]
