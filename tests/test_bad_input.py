@@ -83,6 +83,7 @@ def test_one_unknown_name_among_known_ones_does_nothing(site: Site) -> None:
 def test_an_unknown_verb_and_option(site: Site) -> None:
     assert "did you mean 'start'?" in refused(site.run("strat"), 2)
     assert "--help" in refused(site.run("start", "--wat"), 2)
+    assert "-3" in refused(site.run("tail", "chat", "-n", "-3"), 2)
     assert "duration" in refused(site.run("start", "--timeout", "soon"), 2)
 
 

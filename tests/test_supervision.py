@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from workplace import Site, complete, free_port, get, process, quick, wait_for
+from workplace import Site, complete, free_port, get, process, quick, runs, wait_for
 
 from vllmctl.backend.processes import alive
 
@@ -543,3 +543,38 @@ def test_a_run_that_could_not_be_cleared_away_does_not_hide_the_one_that_lives(s
     after = site.model("chat")
     assert (after["state"], after["pids"]) == ("RUNNING", before["pids"])
     wait_for(lambda: not os.path.exists(site.state.run(first)), "the old one to be cleared away")
+
+
+def test_waiting_for_what_stays_down_ends_with_its_name(site: Site) -> None:
+    site.simulate(chat={"depends_on": ["embed"]}, embed={})
+    site.start()
+    site.ok("stop")
+    done = site.run("start", "chat")
+    assert done.returncode == 1
+    assert "chat is WAITING: waits for embed, which is STOPPED" in done.stderr
+
+
+def test_a_bare_start_lifts_holds_and_says_so_and_a_bare_restart_does_not(site: Site) -> None:
+    site.simulate(chat={}, embed={})
+    site.start()
+    site.ok("stop", "embed")
+    site.ok("restart")
+    assert site.model("embed")["state"] == "STOPPED"
+    assert "embed was stopped by hand; it is started again" in site.start()
+    assert site.model("embed")["state"] == "RUNNING"
+
+
+def test_a_run_that_died_with_its_daemon_is_never_shown_as_alive(site: Site) -> None:
+    site.simulate(chat={"restart": "never"}, embed={"restart": "never"})
+    site.start()
+    shims = {shim.leader.pid: shim.shim.pid for shim in site.shims().values()}
+    chat, embed = site.model("chat")["pid"], site.model("embed")["pid"]
+    site.kill_daemon()
+    seen = len(site.events())
+    os.kill(shims[chat], signal.SIGKILL)
+    os.kill(embed, signal.SIGTERM)
+    wait_for(lambda: all(not runs(pid) for pid in shims.values()), "both shims to be gone")
+    site.run("start", "--no-wait", "nobody")  # a daemon, and no hold lifted
+    for name in ("chat", "embed"):
+        site.wait_state(name, "EXITED")
+    assert [e for e in site.events()[seen:] if e["event"] == "RUNNING"] == []

@@ -200,7 +200,7 @@ class Site:
         """kill -9, and wait until it is gone."""
         pid = self.daemon_pid()
         os.kill(pid, signal.SIGKILL)
-        wait_for(lambda: not _runs(pid), "the daemon to be gone")
+        wait_for(lambda: not runs(pid), "the daemon to be gone")
 
     def shims(self) -> dict[str, ShimRecord]:
         """The record of every run that has begun, by run."""
@@ -232,7 +232,7 @@ class Site:
             record = read_record(self.state.daemon_record, DaemonRecord)
         if record is not None and _is_daemon(record.pid):
             os.kill(record.pid, signal.SIGKILL)
-            wait_for(lambda: not _runs(record.pid), "the daemon to be gone")
+            wait_for(lambda: not runs(record.pid), "the daemon to be gone")
         if os.path.isdir(self.state.runs):
             self.shims()
             for run, shim in self._seen.items():
@@ -292,7 +292,8 @@ def process(pid: int) -> Process:
     return Process(pid, stat[2])
 
 
-def _runs(pid: int) -> bool:
+def runs(pid: int) -> bool:
+    """Whether the process lives; a zombie does not."""
     from vllmctl.shim import process_stat
 
     stat = process_stat(pid)
@@ -303,6 +304,6 @@ def _is_daemon(pid: int) -> bool:
     """Whether the pid is still a vllmctl daemon, and no stranger that has got its number."""
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return b"vllmctl" in file.read() and _runs(pid)
+            return b"vllmctl" in file.read() and runs(pid)
     except OSError:
         return False

@@ -370,20 +370,22 @@ class Daemon:
         }
 
     async def log(self, word: str, lines: int, follow: bool) -> AsyncIterator[bytes]:
-        for name in self._select(word):
-            path = self._state.log(name)
-            data, position = await asyncio.to_thread(last_lines, path, lines)
-            yield data
-            reader = LogReader(path, position)
-            try:
-                while follow:
-                    data = await asyncio.to_thread(reader.read)
-                    if data:
-                        yield data
-                    else:
-                        await asyncio.sleep(FOLLOW_INTERVAL)
-            finally:
-                reader.close()
+        names = self._select(word)
+        if len(names) > 1 and word not in names:
+            raise Refused(400, f"{word!r} means several: {', '.join(names)}; name one")
+        path = self._state.log(word if word in names else names[0])
+        data, position = await asyncio.to_thread(last_lines, path, lines)
+        yield data
+        reader = LogReader(path, position)
+        try:
+            while follow:
+                data = await asyncio.to_thread(reader.read)
+                if data:
+                    yield data
+                else:
+                    await asyncio.sleep(FOLLOW_INTERVAL)
+        finally:
+            reader.close()
 
     async def events(self, count: int, follow: bool) -> AsyncIterator[dict[str, str]]:
         for event in self._events.recent(count):

@@ -32,6 +32,7 @@ def model_document(
         "model": instance.model if instance else None,
         "state": str(status.state),
         "sentence": status.sentence,
+        "waits_for": status.waits_for,
         "pid": sight.leader if run else None,
         "pids": pids,
         "port": _port(instance, sight),

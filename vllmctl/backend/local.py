@@ -420,7 +420,6 @@ class LocalBackend:
             self._sweeping.add(name)
             self._changed()
             count = await asyncio.to_thread(sweep, live.run.id, live.leader, live.pipe_inode)
-            self._sweeping.discard(name)
             self._report(name, f"its shim was lost; {count} processes of its tree were removed")
         cause = live.run.stopping.cause if live.run.stopping else None
         if exit_record is not None:
@@ -471,6 +470,7 @@ class LocalBackend:
         )
         self._records[name] = replace(record, run=None, running_since=None, end=end)
         self._live.pop(name, None)
+        self._sweeping.discard(name)
         self._changed()
         try:
             path = self._state.instance_record(name)
@@ -483,6 +483,7 @@ class LocalBackend:
 
     async def adopt(self) -> None:
         found = await self._in_writer(self._read_state)
+        ended_runs = []
         latest = {live.record.instance.name: live for live, _, _ in found}
         for live, begun, ended in found:
             name = live.record.instance.name
@@ -504,11 +505,13 @@ class LocalBackend:
             )
             self._live[name] = live
             if ended:
-                self._own(self._finish(name, live))
+                ended_runs.append(self._finish(name, live))
             elif begun is None:
                 self._own(self._wait_for_shim(name, live))
             else:
                 self._adopt_shim(name, live, begun.shim)
+
+        await asyncio.gather(*ended_runs)  # what has ended is never shown as if it lived
 
     def _read_state(self) -> list[tuple[_Live, ShimRecord | None, bool]]:
         """Every run that is found, oldest first, with its shim's record and whether it has ended.
@@ -551,13 +554,14 @@ class LocalBackend:
         try:
             pidfd = os.pidfd_open(process.pid)
         except OSError:
-            self._own(self._finish(name, live))
-            return
-        if alive(process):  # looked at after the pidfd was opened: it is this one for ever
+            pidfd = -1  # gone
+        if pidfd >= 0 and alive(process):  # looked at after it was opened: it is this one for ever
             self._watch(name, live, pidfd)
-        else:
+            return
+        if pidfd >= 0:
             os.close(pidfd)
-            self._own(self._finish(name, live))
+        self._sweeping.add(name)
+        self._own(self._finish(name, live))
 
     async def _wait_for_shim(self, name: str, live: _Live) -> None:
         """A run without a shim's record: either its shim is about to write one, or never will."""

@@ -52,7 +52,7 @@ class _Verbs(click.Group):
             import difflib
 
             close = difflib.get_close_matches(args[0], VERBS, 1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
+            hint = f" (did you mean {close[0]!r}?)" if close else ""
             raise click.UsageError(f"there is no command {args[0]!r}{hint}", ctx)
         return super().resolve_command(ctx, args)
 
@@ -93,7 +93,7 @@ def main() -> int:
         return _complain(str(failure), failure.code)
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "vllmctl"
-        return _complain(f"{error.format_message().rstrip('.')}; see `{command} --help`", 2)
+        return _complain(f"{error.format_message().rstrip('.?')}; see `{command} --help`", 2)
     except click.Abort:
         return 130
     except KeyboardInterrupt:

@@ -25,7 +25,8 @@ def ensure_daemon(context: Context) -> bool:
     try:
         context.state.prepare()
         _rotate(context.state.daemon_log)
-        log = open(context.state.daemon_log, "ab")  # noqa: SIM115 - handed to the daemon
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        log = open(os.open(context.state.daemon_log, flags, 0o600), "ab")  # noqa: SIM115 - below
     except StateDirError as error:
         raise Failure(str(error), 2) from None
     with log:

@@ -16,9 +16,12 @@ from vllmctl.cli.start import wait_for_ready
 def command(context: Context, names: tuple[str, ...], no_wait: bool, timeout: float | None) -> None:
     """Stop and start models with their current definition; the count of restarts is cleared.
 
-    Without a NAME: all of them.
+    Without a NAME: all but those that are STOPPED.
     """
-    chosen = context.choose(context.status(), names)
+    document = context.status()
+    chosen = context.choose(document, names)
+    if not names:
+        chosen = [m["name"] for m in document["models"] if m["state"] != "STOPPED"]
     for name in chosen:
         context.command("restart", name)
     if not no_wait:

@@ -19,8 +19,8 @@ POLL = 0.1
 def command(context: Context, keep_models: bool) -> None:
     """End the daemon, and the models with it; wait until both are gone.
 
-    A later `vllmctl start` brings back what was not stopped by hand. With --keep-models, it finds
-    the models running and takes them over.
+    A later `vllmctl start` brings everything back. With --keep-models, it finds the models running
+    and takes them over.
     """
     flag = "true" if keep_models else "false"
     context.ask("POST", f"/v1/shutdown?keep_models={flag}")

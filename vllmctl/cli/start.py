@@ -17,7 +17,7 @@ from vllmctl.cli.context import (
     pass_context,
 )
 from vllmctl.cli.launch import ensure_daemon
-from vllmctl.cli.waiting import is_ready, wait_until
+from vllmctl.cli.waiting import is_hopeless, is_ready, wait_until
 
 
 @click.command("start")
@@ -39,6 +39,9 @@ def command(context: Context, names: tuple[str, ...], no_wait: bool, timeout: fl
     chosen = context.choose(document, names)
     if not names:
         chosen = [m["name"] for m in document["models"] if m["autostart"] and m["name"] in chosen]
+    for model in document["models"]:
+        if model["name"] in chosen and model["held"]:
+            click.echo(f"{model['name']} was stopped by hand; it is started again")
     for name in chosen:
         context.command("start", name)
     if no_wait:
@@ -49,17 +52,13 @@ def command(context: Context, names: tuple[str, ...], no_wait: bool, timeout: fl
 def wait_for_ready(context: Context, names: list[str], timeout: float | None) -> None:
     """Wait until they are RUNNING; Failure with the sentence of each one that will not be."""
     try:
-        models = wait_until(context, names, is_ready, _hopeless, timeout)
+        models = wait_until(context, names, is_ready, is_hopeless, timeout)
     except KeyboardInterrupt:
         raise Failure("left waiting; the models go on starting", 130) from None
     failed = [model for model in models if not is_ready(model)]
     if failed:
         sentences = [f"{m['name']} is {m['state']}: {m['sentence']}" for m in failed]
         raise Failure("\n".join(sentences), FAILED)
-
-
-def _hopeless(model: dict[str, Any]) -> bool:
-    return model["state"] in ("FATAL", "EXITED", "STOPPED")
 
 
 def _check_file(context: Context, document: dict[str, Any]) -> None:

@@ -21,6 +21,6 @@ def command(context: Context, names: tuple[str, ...], timeout: float | None) -> 
     for name in chosen:
         context.command("stop", name)
     try:
-        wait_until(context, chosen, has_ended, lambda _: False, timeout)
+        wait_until(context, chosen, has_ended, lambda *_: False, timeout)
     except KeyboardInterrupt:
         raise Failure("left waiting; the models go on stopping", 130) from None

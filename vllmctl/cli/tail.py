@@ -26,7 +26,15 @@ _CONTROLS = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[@-_]|[\x00-\x08\x0b\x0c\x
 @click.command("tail")
 @click.argument("name")
 @click.option("-f", "--follow", is_flag=True, help="Go on until Ctrl-C, across restarts.")
-@click.option("-n", "--lines", default=100, show_default=True, metavar="N", help="How many lines.")
+@click.option(
+    "-n",
+    "--lines",
+    type=click.IntRange(min=0),
+    default=100,
+    show_default=True,
+    metavar="N",
+    help="How many lines.",
+)
 @pass_context
 def command(context: Context, name: str, follow: bool, lines: int) -> None:
     """Show the last lines of a model's log; works without a daemon, too."""

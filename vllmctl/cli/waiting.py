@@ -25,6 +25,17 @@ def is_ready(model: Model) -> bool:
     return bool(model["state"] == "RUNNING")
 
 
+def is_hopeless(model: Model, models: list[Model]) -> bool:
+    """It ended and will stay so, or it waits for one that is."""
+    if model["state"] == "WAITING":
+        return any(m["name"] == model["waits_for"] and _is_down(m) for m in models)
+    return _is_down(model)
+
+
+def _is_down(model: Model) -> bool:
+    return model["state"] in ("FATAL", "EXITED", "STOPPED")
+
+
 def has_ended(model: Model) -> bool:
     """`stop` waits for this."""
     return model["state"] not in LIVE_STATES
@@ -40,7 +51,7 @@ def wait_until(
     context: Context,
     names: list[str],
     done: Callable[[Model], bool],
-    hopeless: Callable[[Model], bool],
+    hopeless: Callable[[Model, list[Model]], bool],
     limit: float | None,
 ) -> list[Model]:
     """Poll until every model is done or hopeless; their last documents.
@@ -50,12 +61,13 @@ def wait_until(
     deadline = None if limit is None else time.monotonic() + limit
     with _display() as display:
         while True:
-            models = [m for m in context.status()["models"] if m["name"] in names]
+            everything = context.status()["models"]
+            models = [model for model in everything if model["name"] in names]
             display.show(models)
-            if all(done(model) or hopeless(model) for model in models):
+            left = [m for m in models if not done(m) and not hopeless(m, everything)]
+            if not left:
                 return models
             if deadline is not None and time.monotonic() >= deadline:
-                left = [m for m in models if not done(m)]
                 states = ", ".join(f"{m['name']} is {m['state']}" for m in left)
                 raise Failure(f"timed out after {limit:g} s: {states}", TIMED_OUT)
             time.sleep(POLL)

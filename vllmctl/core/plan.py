@@ -78,6 +78,8 @@ class Status:
     attempt: int = 0
     next_at: float | None = None
     """When it will be restarted; None unless BACKOFF."""
+    waits_for: str | None = None
+    """The instance that stands in its way; None unless WAITING."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,8 +342,10 @@ def _take_turns(decisions: dict[str, _Decision], desired: Desired, observed: Obs
             or _loader(instance, loading)
         )
         if obstacle is not None:
-            sentence = f"{obstacle} ({decision.status.sentence})"
-            decisions[name] = _Decision(Status(State.WAITING, sentence, decision.status.attempt))
+            other, why = obstacle
+            sentence = f"{why} ({decision.status.sentence})"
+            attempt = decision.status.attempt
+            decisions[name] = _Decision(Status(State.WAITING, sentence, attempt, waits_for=other))
             continue
         loading[name] = instance
         status = Status(State.STARTING, decision.start.why, decision.start.attempt)
@@ -350,37 +354,38 @@ def _take_turns(decisions: dict[str, _Decision], desired: Desired, observed: Obs
 
 def _dependency(
     instance: Instance, desired: Desired, decisions: Mapping[str, _Decision]
-) -> str | None:
+) -> tuple[str, str] | None:
+    """Like the two below: (the other instance, a sentence); None if nothing stands in the way."""
     for entry in instance.policy.depends_on:
         for name, other in desired.instances.items():
             state = decisions[name].status.state
             if other.entry == entry and state is not State.RUNNING:
-                return f"waits for {name}, which is {state}"
+                return name, f"waits for {name}, which is {state}"
     return None
 
 
 def _leaver(
     instance: Instance, observed: Observed, decisions: Mapping[str, _Decision]
-) -> str | None:
+) -> tuple[str, str] | None:
     """A run that is on its way out and still holds what the instance needs."""
     for name, facts in observed.instances.items():
         if facts.run is None or decisions[name].status.state is not State.STOPPING:
             continue
         launch = facts.run.launch
         if isinstance(launch.port, int) and launch.port == instance.launch.port:
-            return f"waits for port {launch.port}: {name} has it until it has stopped"
+            return name, f"waits for port {launch.port}: {name} has it until it has stopped"
         if instance.engine is Engine.VLLM and _share_a_gpu(instance.launch, launch):
-            return f"waits for the memory of its GPUs: {name} has some until it has stopped"
+            return name, f"waits for the memory of its GPUs: {name} has some until it has stopped"
     return None
 
 
-def _loader(instance: Instance, loading: Mapping[str, Instance]) -> str | None:
+def _loader(instance: Instance, loading: Mapping[str, Instance]) -> tuple[str, str] | None:
     """Two vLLM engines that load on one GPU at a time mis-measure its memory (vllm#55827)."""
     if instance.engine is not Engine.VLLM:
         return None
     for name, other in loading.items():
         if other.engine is Engine.VLLM and _share_a_gpu(instance.launch, other.launch):
-            return f"waits for its turn to load: {name} is loading on the same device"
+            return name, f"waits for its turn to load: {name} is loading on the same device"
     return None
 
 
