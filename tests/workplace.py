@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -14,7 +15,7 @@ import textwrap
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,12 +45,29 @@ def wait_for(condition: Callable[[], T], what: str, patience: float = PATIENCE) 
         time.sleep(0.02)
 
 
+def _ports() -> Iterator[int]:
+    """Ports below the ephemeral ones, each once, and other ones for each worker of pytest-xdist."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+    first = 12_000 + 2_500 * (worker % 8)
+    while True:
+        start = random.randrange(2_500)
+        for offset in range(2_500):
+            yield first + (start + offset) % 2_500
+
+
+_PORTS = _ports()
+
+
 def free_port() -> int:
-    """A port that nobody had a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody had a moment ago, and that no other call has given."""
+    for port in _PORTS:
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue  # somebody has it
+            return port
+    raise AssertionError("unreachable: the ports go round")
 
 
 class Site:

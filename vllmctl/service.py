@@ -1,0 +1,167 @@
+"""What the daemon offers over the control socket: questions, and commands that edit intent.
+
+A command never starts or stops anything itself: it writes down what was said and wakes the
+supervisor, so it can never race with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from vllmctl import __version__
+from vllmctl.backend import Sight
+from vllmctl.control.server import Refused
+from vllmctl.core import lifecycle
+from vllmctl.core.plan import Status
+from vllmctl.core.select import Candidate, select
+from vllmctl.core.spec import Instance
+from vllmctl.logfile import LogReader, last_lines
+from vllmctl.statedir import StateDir
+from vllmctl.supervisor import Supervisor
+from vllmctl.view import model_document
+
+FOLLOW_INTERVAL = 0.2
+"""Seconds between two looks at a log that somebody follows."""
+
+
+class SupervisorService:
+    """The `control.server.Service` of one supervisor."""
+
+    def __init__(self, supervisor: Supervisor, state: StateDir) -> None:
+        self._supervisor = supervisor
+        self._state = state
+        self._started = supervisor.clock.stamp()
+
+    async def status(self) -> dict[str, Any]:
+        trees = await asyncio.to_thread(self._supervisor.backend.trees)
+        statuses = self._supervisor.decide().statuses
+        sights = self._supervisor.backend.sights()
+        return {
+            "daemon": {
+                "pid": os.getpid(),
+                "version": __version__,
+                "started_at": self._started.rfc3339(),
+                "shutting_down": self._supervisor.shutting_down,
+                "config": {
+                    "path": self._supervisor.keeper.path,
+                    "generation": self._supervisor.keeper.desired.generation,
+                    "valid": not self._supervisor.keeper.errors,
+                    "errors": [asdict(error) for error in self._supervisor.keeper.errors],
+                },
+            },
+            "models": [
+                self._document(name, status, sights.get(name, Sight()), trees.get(name, []))
+                for name, status in statuses.items()
+            ],
+        }
+
+    def _document(self, name: str, status: Status, sight: Sight, pids: list[int]) -> dict[str, Any]:
+        return model_document(
+            name,
+            self._supervisor.keeper.desired.instances.get(name),
+            sight,
+            status,
+            held=self._supervisor.intent.held(name),
+            pids=pids,
+            checked_at=self._supervisor.checked_at(name),
+            clock=self._supervisor.clock,
+        )
+
+    async def model(self, word: str) -> dict[str, Any]:
+        names = self._select(word)
+        document = await self.status()
+        return {"models": [model for model in document["models"] if model["name"] in names]}
+
+    async def command(self, verb: str, word: str) -> dict[str, Any]:
+        names = self._select(word)
+        if self._supervisor.shutting_down and verb != "stop":
+            raise Refused(409, "the daemon is shutting down")
+        try:
+            match verb:
+                case "stop":
+                    await self._supervisor.intent.hold(names)
+                case "restart":
+                    await self._supervisor.intent.start(names, fresh=names)
+                case _:
+                    statuses = self._supervisor.decide().statuses
+                    ended = [n for n in names if statuses[n].state not in lifecycle.LIVE]
+                    await self._supervisor.intent.start(names, fresh=ended)
+        except OSError as error:
+            raise Refused(
+                507,
+                f"{verb} is in effect, but could not be written down ({error.strerror}), so the "
+                f"next daemon will not know; make room in {self._state.root} and say it again",
+            ) from error
+        self._supervisor.wake()
+        return {"names": names}
+
+    async def reload(self) -> dict[str, Any]:
+        await self._supervisor.read_file()
+        if self._supervisor.keeper.errors:
+            errors = [asdict(error) for error in self._supervisor.keeper.errors]
+            raise Refused(422, "the file is not valid", errors=errors)
+        return {"generation": self._supervisor.keeper.desired.generation}
+
+    async def shutdown(self, keep_models: bool) -> dict[str, Any]:
+        if keep_models:
+            self._supervisor.leave()
+        elif not self._supervisor.shutting_down:
+            self._supervisor.shut_down()
+        return {"keep_models": keep_models}
+
+    def plan(self) -> dict[str, Any]:
+        decided = self._supervisor.decide()
+        return {
+            "actions": [
+                {"name": action.name, "action": type(action).__name__} for action in decided.actions
+            ],
+            "wake_at": None
+            if decided.wake_at is None
+            else self._supervisor.clock.stamp(decided.wake_at).rfc3339(),
+            "statuses": {
+                name: {"state": str(status.state), "sentence": status.sentence}
+                for name, status in decided.statuses.items()
+            },
+        }
+
+    async def log(self, word: str, lines: int, follow: bool) -> AsyncIterator[bytes]:
+        names = self._select(word)
+        if len(names) > 1 and word not in names:
+            raise Refused(400, f"{word!r} means several: {', '.join(names)}; name one")
+        path = self._state.log(word if word in names else names[0])
+        data, position = await asyncio.to_thread(last_lines, path, lines)
+        yield data
+        reader = LogReader(path, position)
+        try:
+            while follow:
+                data = await asyncio.to_thread(reader.read)
+                if data:
+                    yield data
+                else:
+                    await asyncio.sleep(FOLLOW_INTERVAL)
+        finally:
+            reader.close()
+
+    async def events(self, count: int, follow: bool) -> AsyncIterator[dict[str, str]]:
+        for event in self._supervisor.events.recent(count):
+            yield event
+        if follow:
+            async for event in self._supervisor.events.follow():
+                yield event
+
+    def _select(self, word: str) -> list[str]:
+        instances: Mapping[str, Instance | None] = {
+            **dict.fromkeys(self._supervisor.backend.sights()),
+            **self._supervisor.keeper.desired.instances,
+        }
+        return select((_candidate(name, instance) for name, instance in instances.items()), [word])
+
+
+def _candidate(name: str, instance: Instance | None) -> Candidate:
+    if instance is None:
+        return Candidate(name, name)
+    return Candidate(name, instance.entry, instance.policy.labels)

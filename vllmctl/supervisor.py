@@ -1,0 +1,271 @@
+"""The loop: observe → plan → act → sleep until a deadline or a change.
+
+The supervisor holds the pieces together and decides nothing itself: the planner does. It may die
+at any instruction; the next one finds everything again (see `backend`, `intent`, `keeper`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Coroutine, Mapping
+from typing import Any
+
+from vllmctl.backend import Sight
+from vllmctl.backend.local import Ending, LocalBackend
+from vllmctl.clock import Clock
+from vllmctl.core import lifecycle
+from vllmctl.core.lifecycle import State
+from vllmctl.core.observed import Diagnosis, Facts, Observed
+from vllmctl.core.plan import (
+    Action,
+    Forget,
+    Plan,
+    ResetCount,
+    StartRun,
+    Status,
+    StopRun,
+    TuneRun,
+    plan,
+)
+from vllmctl.core.spec import Engine
+from vllmctl.events import Events
+from vllmctl.intent import Intent
+from vllmctl.keeper import Keeper
+from vllmctl.monitor import Monitor
+from vllmctl.statedir import StateDir
+from vllmctl.vllm.diagnosis import by_ending
+from vllmctl.vllm.probe import Prober
+
+LONGEST_SLEEP = 30.0
+"""Seconds until the next look although nothing was due: a lost wake-up heals by itself."""
+RETRY_AFTER_BUG = 1.0
+
+
+class Supervisor:
+    """Supervises what the file wants, on one state directory whose lock is held already."""
+
+    def __init__(self, keeper: Keeper, state: StateDir, environ: Mapping[str, str]) -> None:
+        self.keeper = keeper
+        self.clock = Clock()
+        self.events = Events(state.events, self.clock)
+        self.intent = Intent(state)
+        self._changed = asyncio.Event()
+        self.backend = LocalBackend(state, self.clock, environ, _diagnose, self.wake, self._trouble)
+        self.shutting_down = False
+        self._leaving = False
+        self._state = state
+        self._environ = environ
+        self._prober = Prober()
+        self._monitors: dict[str, tuple[str, Monitor, asyncio.Task[None]]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._states: dict[str, State] = {}
+
+    # -- what others ask of it ---------------------------------------------------------------
+
+    def wake(self) -> None:
+        """Plan again: something is, or may be, another way than before."""
+        self._changed.set()
+
+    def shut_down(self) -> None:
+        """Stop everything, then end. A second time: end now; the shims finish what they began."""
+        self._leaving = self.shutting_down
+        self.shutting_down = True
+        self.wake()
+
+    def leave(self) -> None:
+        """End now, whatever runs; it goes on without us."""
+        self._leaving = True
+        self.wake()
+
+    def saved(self) -> None:
+        """The file may have changed."""
+        self._own(self.read_file())
+
+    async def read_file(self) -> None:
+        """Read the file, and put into effect what it says if it is right."""
+        try:
+            different = await self.keeper.read()
+        except OSError as error:
+            self._trouble("", f"the last good configuration could not be kept: {error}")
+            different = True
+        if different:
+            self._tell_of_the_file()
+            for _, monitor, _ in self._monitors.values():
+                monitor.policy_changed.set()
+            self.wake()
+
+    def decide(self) -> Plan:
+        """What is to be done now, and what to say of every instance. Changes nothing."""
+        return plan(self.keeper.desired, self._observe(), self.clock.now())
+
+    def checked_at(self, name: str) -> float | None:
+        """When the instance was last probed."""
+        monitor = self._monitors.get(name)
+        return monitor[1].checked_at if monitor else None
+
+    # -- the loop ----------------------------------------------------------------------------
+
+    async def adopt(self) -> None:
+        """Find what an earlier daemon left running. Before anything else is asked of it."""
+        self._tell_of_the_file()
+        await self.backend.adopt()
+
+    async def run(self) -> None:
+        """Until somebody ends it."""
+        self._own(self.keeper.watch(self.saved))
+        while not self._leaving:
+            self._changed.clear()
+            try:
+                wake_at = self._round()
+            except Exception as error:  # the last resort: a bug must not end the supervision
+                self._trouble("", f"internal error: {error!r}\n{traceback.format_exc()}")
+                wake_at = self.clock.now() + RETRY_AFTER_BUG
+            if self.shutting_down and not self._anything_lives():
+                return
+            await self._sleep_until(wake_at)
+
+    async def close(self) -> None:
+        """Finish what is being written, and let go of everything."""
+        for task in self._tasks:
+            task.cancel()
+        await self.backend.close()
+        await self._prober.close()
+        self.events.close()
+
+    def _round(self) -> float | None:
+        """Decide and act once; when the next round is due."""
+        decided = self.decide()
+        self._tell_of_moves(decided.statuses)
+        for action in decided.actions:
+            self.backend.act(action)
+            self._tell_of_action(action)
+        self._keep_monitors()
+        return decided.wake_at
+
+    def _observe(self) -> Observed:
+        facts = {}
+        sights = self.backend.sights()
+        for name in {**self.keeper.desired.instances, **sights}:
+            sight = sights.get(name, Sight())
+            facts[name] = Facts(
+                run=sight.run,
+                end=sight.end,
+                sweeping=sight.sweeping,
+                attempt=sight.attempt,
+                held=self.intent.held(name),
+                generation=self.intent.generation(name),
+            )
+        return Observed(facts, self.shutting_down)
+
+    async def _sleep_until(self, wake_at: float | None) -> None:
+        delay = LONGEST_SLEEP
+        if wake_at is not None:
+            delay = min(delay, max(0.0, wake_at - self.clock.now()))
+        try:
+            async with asyncio.timeout(delay):
+                await self._changed.wait()
+        except TimeoutError:
+            pass  # the deadline is reached
+
+    def _anything_lives(self) -> bool:
+        return any(sight.run or sight.sweeping for sight in self.backend.sights().values())
+
+    def _keep_monitors(self) -> None:
+        """One monitor for each command that was executed and is not being stopped."""
+        wanted = {
+            name: sight
+            for name, sight in self.backend.sights().items()
+            if sight.run and sight.run.executed and sight.run.stopping is None
+        }
+        for name, (run, _, task) in list(self._monitors.items()):
+            sight = wanted.get(name)
+            if sight is None or sight.run is None or sight.run.id != run:
+                task.cancel()
+                del self._monitors[name]
+        for name, sight in wanted.items():
+            if name not in self._monitors and sight.run is not None:
+                self._monitors[name] = self._new_monitor(name, sight.run.id, sight)
+
+    def _new_monitor(
+        self, name: str, run: str, sight: Sight
+    ) -> tuple[str, Monitor, asyncio.Task[None]]:
+        monitor = Monitor(
+            name,
+            run,
+            sight.port,
+            lambda: self.keeper.desired.instances.get(name),
+            self.backend,
+            self._prober,
+            self.clock,
+            self._state.log(name),
+            self._environ,
+        )
+        assert sight.run is not None
+        unhealthy = sight.run.ready and sight.run.running_since is None
+        return run, monitor, self._own(monitor.watch(sight.run.ready, unhealthy))
+
+    def _own(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run it beside the loop; its failure is told, never lost."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._disown)
+        return task
+
+    def _disown(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._trouble("", f"internal error: {error!r}")
+
+    # -- what it tells -----------------------------------------------------------------------
+
+    def _trouble(self, name: str, sentence: str) -> None:
+        self.events.tell(name, "trouble", sentence)
+
+    def _tell_of_the_file(self) -> None:
+        generation = self.keeper.desired.generation
+        if self.keeper.errors:
+            first = self.keeper.errors[0]
+            sentence = f"{first}; generation {generation} stays in effect"
+            self.events.tell("", "config-invalid", sentence)
+        else:
+            sentence = f"generation {generation} of {self.keeper.path} is in effect"
+            self.events.tell("", "config", sentence)
+
+    def _tell_of_moves(self, statuses: Mapping[str, Status]) -> None:
+        for name, status in statuses.items():
+            before = self._states.get(name)
+            if before == status.state:
+                continue
+            try:
+                lifecycle.check(before, status.state)
+            except lifecycle.IllegalMove as error:
+                self._trouble(name, f"internal error: {error}")
+            self._states[name] = status.state
+            self.events.tell(name, str(status.state), status.sentence)
+        for name in self._states.keys() - statuses.keys():
+            del self._states[name]
+
+    def _tell_of_action(self, action: Action) -> None:
+        match action:
+            case TuneRun(name, _, log):
+                sentence = f"max_size {log.max_size}, keep {log.keep} apply from now on"
+                self.events.tell(name, "log", sentence)
+            case Forget(name):
+                self._own(self.intent.forget(name))
+            case StartRun() | StopRun() | ResetCount():
+                pass  # the move that follows says it, or nobody needs to know
+
+
+def _diagnose(ending: Ending) -> Diagnosis:
+    failed = ending.exec_error
+    return by_ending(
+        ending.exit,
+        ending.log,
+        argv0=ending.instance.launch.argv[0],
+        exec_error=(failed.errno, failed.step) if failed else None,
+        cause=ending.cause,
+        lost=ending.shim_lost,
+        was_ready=ending.was_ready,
+        knows_vllm=ending.instance.engine is not Engine.COMMAND,
+    )
