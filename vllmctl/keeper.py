@@ -59,7 +59,8 @@ class Keeper:
         """Read the file. True if what it says, or what is wrong with it, is another than before."""
         async with self._reading:
             before = (self.desired, self.errors)
-            fingerprint = self._look()  # before the reading: what changes meanwhile is read again
+            # Before the reading: what changes meanwhile is read again.
+            fingerprint = await asyncio.to_thread(self._look)
             try:
                 loaded = await asyncio.to_thread(load, self.path, self._environ)
             except InvalidConfig as invalid:
@@ -109,6 +110,12 @@ class Keeper:
                         break
             except FileNotFoundError:
                 continue  # a directory went away between the look and the watch
+            except (OSError, RuntimeError):
+                # The kernel has no inotify instance or watch left; watchfiles' own error for that
+                # is a RuntimeError. Look by ourselves meanwhile.
+                await asyncio.sleep(LOOK_MS / 1000)
+                if await asyncio.to_thread(self._look) != self._fingerprint:
+                    saved()
 
     def _folders(self) -> list[str]:
         """The directories in which something that matters may change."""

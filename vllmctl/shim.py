@@ -558,10 +558,20 @@ def read_spec() -> Spec:
     return spec
 
 
+def shed_descriptors() -> None:
+    """Keep from the command what whoever began the daemon had open: another's lock, say."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2:
+            try:
+                os.set_inheritable(int(name), False)
+            except OSError:
+                pass  # the listing's own
+
+
 def main() -> int:
     """Exit status: 0 when an exit record was written, 1 when there was nothing to run."""
     os.umask(0o077)
-    os.set_inheritable(3, False)
+    shed_descriptors()
     spec = read_spec()
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     lock = os.open(spec.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

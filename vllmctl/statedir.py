@@ -132,7 +132,7 @@ class StateDir:
             self._check_ownership()
             for folder in (self.instances, self.runs, self.logs):
                 os.makedirs(folder, mode=0o700, exist_ok=True)
-            probe = f"{self.root}/.probe"
+            probe = f"{self.root}/.probe-{os.getpid()}"  # several may look at once
             with open(probe, "w"):
                 pass
             os.unlink(probe)

@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import uuid
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -43,6 +44,11 @@ FIRST_AUTO_PORT = 8000
 """Where the search for `port: auto` begins: vLLM's own default."""
 SHIM_POLL = 0.02
 """Seconds between two looks at a shim that is alive and has not written its record yet."""
+LOG_HEAD = 1_000_000
+"""Bytes of a run's log that are looked at from its beginning: more than any start prints."""
+LOG_TAIL_CHUNKS = 32
+"""Chunks that are looked at from its end. A log of weeks may be hundreds of megabytes, and nothing
+is restarted before it is known why it ended."""
 NOT_INHERITED = ("VLLMCTL_", "NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_", "INVOCATION_ID", "JOURNAL_")
 """Beginnings of variable names that belong to the daemon alone (sd_notify(3), systemd.exec(5))."""
 
@@ -216,9 +222,9 @@ class LocalBackend:
             return  # decided twice; once is right
         run_id = uuid.uuid4().hex
         old = self._records.get(name, InstanceRecord())
-        port = self._choose_port(name, instance, old.port)
-        argv = tuple(word.replace(PORT_PLACEHOLDER, str(port)) for word in instance.launch.argv)
-        record = RunRecord(run_id, instance, action.generation, self._clock.stamp(), port, argv)
+        fixed = instance.launch.port if instance.launch.port != "auto" else None
+        argv = _with_port(instance, fixed)
+        record = RunRecord(run_id, instance, action.generation, self._clock.stamp(), fixed, argv)
         run = Run(
             id=run_id,
             launch=instance.launch,
@@ -230,19 +236,27 @@ class LocalBackend:
         live = self._live[name] = _Live(run, record)
         self._records[name] = replace(
             old,
-            port=port if instance.launch.port == "auto" else old.port,
             attempt=action.attempt,
             total=old.total + (action.attempt > 0),
             run=run_id,
             ready_at=None,
             running_since=None,
         )
-        self._own(self._spawn(name, live, self._records[name]))
+        self._own(self._spawn(name, live, action.avoid))
         self._changed()
 
-    async def _spawn(self, name: str, live: _Live, instance_record: InstanceRecord) -> None:
+    async def _spawn(self, name: str, live: _Live, avoid: frozenset[int]) -> None:
+        kept = self._records[name].port
         try:
-            pid, pidfd, notice = await self._in_writer(self._begin, live.record, instance_record)
+            if live.record.instance.launch.port == "auto":
+                host = live.record.instance.launch.host
+                problem = await asyncio.to_thread(_cannot_bind, host, 0)  # may ask a name server
+                if problem is not None:
+                    raise OSError(f"no port can be opened on host {host}: {problem}")
+                port = await self._in_writer(self._choose_port, name, live, avoid, kept)
+                self._records[name] = replace(self._records[name], port=port)
+            begun = await self._in_writer(self._begin, live.record, self._records[name])
+            pid, pidfd, notice = begun
         except (OSError, KeyError, ValueError) as error:
             diagnosis = Diagnosis("start_failed", True, f"it could not be started: {error}")
             await self._write_end(name, live, None, None, diagnosis)
@@ -268,7 +282,8 @@ class LocalBackend:
             pid = os.posix_spawn(
                 sys.executable,
                 _shim_command(name),
-                self._shim_environ,
+                # A child between fork and exec has its shim's environment: it must be found, too.
+                self._shim_environ | {COOKIE: record.run},
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, spec, 0),
                     (os.POSIX_SPAWN_DUP2, errors, 1),
@@ -325,18 +340,18 @@ class LocalBackend:
                 raise ValueError(f"a NUL character stands in its {key}")
         return b"".join(os.fsencode(f"{key}={value}") + b"\0" for key, value in fields)
 
-    def _choose_port(self, name: str, instance: Instance, kept: int | None) -> int | None:
-        """The port of the next run; `auto` keeps its number while nobody else has it."""
-        wanted = instance.launch.port
-        if wanted != "auto":
-            return wanted
-        taken = {record.port for other, record in self._records.items() if other != name}
-        taken |= {live.record.port for other, live in self._live.items() if other != name}
+    def _choose_port(self, name: str, live: _Live, avoid: frozenset[int], kept: int | None) -> int:
+        """The number for `port: auto`, kept while nobody else has it. Blocks: not for the loop."""
+        instance = live.record.instance
+        host = instance.launch.host
+        taken = avoid | {r.port for other, r in list(self._records.items()) if other != name}
+        taken |= {one.record.port for other, one in list(self._live.items()) if other != name}
         candidates = range(FIRST_AUTO_PORT, 65536)
         for port in [kept, *candidates] if kept else candidates:
-            if port not in taken and _can_bind(instance.launch.host, port):
+            if port not in taken and _cannot_bind(host, port) is None:
+                live.record = replace(live.record, port=port, argv=_with_port(instance, port))
                 return port
-        return kept  # none is free: the server will say so
+        raise OSError(f"no port from {FIRST_AUTO_PORT} on is free on host {host}")
 
     def _stop(self, action: StopRun) -> None:
         live = self._live.get(action.name)
@@ -526,6 +541,8 @@ class LocalBackend:
         found = []
         for run_id in os.listdir(self._state.runs):
             run_dir = self._state.run(run_id)
+            if not os.path.isdir(run_dir):
+                continue  # somebody else's
             run_record = read_record(f"{run_dir}/run.json", RunRecord)
             if run_record is None:  # nothing began without it, unless it was damaged since
                 sweep(run_id, None, None)
@@ -632,15 +649,20 @@ def _call_off(lock: str, run_json: str) -> bool:
     return True
 
 
-def _can_bind(host: str, port: int) -> bool:
+def _with_port(instance: Instance, port: int | None) -> tuple[str, ...]:
+    return tuple(word.replace(PORT_PLACEHOLDER, str(port)) for word in instance.launch.argv)
+
+
+def _cannot_bind(host: str, port: int) -> str | None:
+    """What is in the way; None: nothing. Blocks where the host is a name."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
-    except OSError:
-        return False
-    return True
+    except (OSError, UnicodeError) as error:
+        return getattr(error, "strerror", None) or str(error)
+    return None
 
 
 def _run_log(path: str, position: Position | None) -> Iterable[bytes]:
@@ -648,9 +670,18 @@ def _run_log(path: str, position: Position | None) -> Iterable[bytes]:
     if position is None:
         return
     reader = LogReader(path, position)
+    begun = 0
+    tail: deque[bytes] = deque()
     try:
         while chunk := reader.read():
-            yield chunk
+            if begun < LOG_HEAD:
+                begun += len(chunk)
+                yield chunk
+                continue
+            tail.append(chunk)
+            if len(tail) > LOG_TAIL_CHUNKS:
+                yield b"\n" * tail.popleft().count(b"\n")  # lines keep their numbers
+        yield from tail
     finally:
         reader.close()
 

@@ -85,6 +85,8 @@ def cli(ctx: click.Context, config: str | None, state_dir: str | None) -> None:
 
 def main() -> int:
     """Run the command line; returns its exit code. Errors are one sentence on standard error."""
+    if sys.stdout is None:  # closed (`>&-`): what would be printed is not wanted
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for as long as this lives
     try:
         result = cli.main(standalone_mode=False)
         sys.stdout.flush()

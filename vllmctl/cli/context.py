@@ -98,10 +98,18 @@ def config_places(environ: Any) -> list[str]:
     """Where models.yaml is looked for, in this order."""
     home = environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
     return [
-        os.path.abspath("models.yaml"),
+        _here("models.yaml"),
         os.path.join(home, "vllmctl", "models.yaml"),
         "/etc/vllmctl/models.yaml",
     ]
+
+
+def _here(name: str) -> str:
+    """Its absolute path; as it is where the current directory was removed."""
+    try:
+        return os.path.abspath(name)
+    except FileNotFoundError:
+        return name
 
 
 def error_lines(errors: list[dict[str, Any]]) -> str:

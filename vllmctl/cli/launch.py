@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from typing import BinaryIO
 
 from vllmctl.cli.context import Context, Failure
 from vllmctl.control.client import ClientError, NoDaemon
@@ -14,6 +15,9 @@ from vllmctl.statedir import StateDirError
 PATIENCE = 60.0
 """Seconds that a daemon gets to open its socket; adopting many models may take some."""
 POLL = 0.05
+RETRY = 0.3
+LOCKED = "already runs on"
+"""What a daemon says that found the state directory taken."""
 LOG_MAX_SIZE = 5_000_000
 """Bytes of daemon.log after which the next daemon begins a new one."""
 
@@ -30,28 +34,34 @@ def ensure_daemon(context: Context) -> bool:
     except StateDirError as error:
         raise Failure(str(error), 2) from None
     with log:
-        begin = log.tell()
-        command = [sys.executable, "-m", "vllmctl", "--config", context.config]
-        command += ["--state-dir", context.state.root, "daemon"]
-        daemon = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd="/",
-            start_new_session=True,  # the terminal's Ctrl-C and hang-up are not for it
-        )
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        if _answers(context):
-            return True
-        code = daemon.poll()
-        if code is not None:
+        deadline = time.monotonic() + PATIENCE
+        begin, daemon = log.tell(), _spawn(context, log)
+        while time.monotonic() < deadline:
             if _answers(context):
-                return False  # somebody else was quicker, and holds the lock
-            raise Failure(_said(context.state.daemon_log, begin, code), code if code > 0 else 1)
-        time.sleep(POLL)
+                return daemon.poll() is None  # or somebody else was quicker
+            code = daemon.poll()
+            if code is not None:
+                said = _said(context.state.daemon_log, begin, code)
+                if LOCKED not in said:
+                    raise Failure(said, code if code > 0 else 1)
+                # Another one is coming up, or is about to be gone: wait for it, or take its place.
+                time.sleep(RETRY)
+                begin, daemon = log.seek(0, os.SEEK_END), _spawn(context, log)
+            time.sleep(POLL)
     raise Failure(f"the daemon (pid {daemon.pid}) does not answer; see {context.state.daemon_log}")
+
+
+def _spawn(context: Context, log: BinaryIO) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "vllmctl", "--config", context.config]
+    command += ["--state-dir", context.state.root, "daemon"]
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        cwd="/",
+        start_new_session=True,  # the terminal's Ctrl-C and hang-up are not for it
+    )
 
 
 def _rotate(path: str) -> None:

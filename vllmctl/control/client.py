@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import json
 import socket
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from vllmctl import __version__
 from vllmctl.control import API, API_HEADER, VERSION_HEADER
 
-CONNECT_TIMEOUT = 5.0
+CONNECT_TIMEOUT = 5
 ANSWER_TIMEOUT = 60.0
 """Seconds that a living daemon may take to answer."""
 
@@ -76,7 +77,10 @@ class Client:
 
     def _connect(self) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.settimeout(CONNECT_TIMEOUT)
+        # Blocking, with the kernel's own limit: with a Python timeout the socket is non-blocking,
+        # and a full backlog is an error (EAGAIN) at once instead of a wait; unix(7), socket(7).
+        limit = struct.pack("ll", CONNECT_TIMEOUT, 0)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
         try:
             connection.connect(self.path)
         except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):

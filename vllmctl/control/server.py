@@ -21,6 +21,10 @@ from vllmctl.control import API, API_HEADER, VERSION_HEADER
 from vllmctl.core.select import UnknownName
 
 MODEL_VERBS = ("start", "stop", "restart")
+LOOK_AT_READER = 1.0
+"""Seconds between two looks whether the reader of a quiet stream is still there."""
+LONGEST_NUMBER = 9
+"""Digits of a number in a query."""
 
 
 class Refused(Exception):
@@ -163,13 +167,29 @@ class ControlServer:
         response.content_type = kind
         first = await anext(chunks, b"")  # an unknown name is refused before anything is sent
         await response.prepare(request)
+        pump = asyncio.ensure_future(_pump(response, first, chunks))
         try:
-            await response.write(first)
-            async for chunk in chunks:
-                await response.write(chunk)
-        except (ConnectionError, asyncio.CancelledError):
-            pass  # the reader left, or the daemon ends
+            # A quiet stream never writes, so it would never find out that its reader has left.
+            while not await _done_within(pump, LOOK_AT_READER) and request.transport is not None:
+                pass
+        finally:
+            pump.cancel()
+            await asyncio.gather(pump, return_exceptions=True)
         return response
+
+
+async def _pump(response: web.StreamResponse, first: bytes, chunks: AsyncIterator[bytes]) -> None:
+    try:
+        await response.write(first)
+        async for chunk in chunks:
+            await response.write(chunk)
+    except ConnectionError:
+        pass  # the reader left
+
+
+async def _done_within(future: asyncio.Future[None], seconds: float) -> bool:
+    done, _ = await asyncio.wait((future,), timeout=seconds)
+    return bool(done)
 
 
 def _peer_uid(request: web.Request) -> int:
@@ -183,7 +203,7 @@ def _peer_uid(request: web.Request) -> int:
 
 def _number(request: web.Request, name: str, default: int) -> int:
     text = request.query.get(name, str(default))
-    if not text.isdigit():
+    if not (text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER):
         raise Refused(400, f"{name} must be a whole number (got {text!r})")
     return int(text)
 

@@ -8,7 +8,7 @@ Each instance gets a state and one sentence: why it is so, what happens next, an
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from vllmctl.core import restart
 from vllmctl.core.lifecycle import State
@@ -26,6 +26,8 @@ class StartRun:
     attempt: int
     generation: int
     why: str
+    avoid: frozenset[int] = frozenset()
+    """Ports that the file gives to others: `port: auto` must not take one of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,6 +334,11 @@ def _take_turns(decisions: dict[str, _Decision], desired: Desired, observed: Obs
         for name, instance in desired.instances.items()
         if decisions[name].status.state is State.STARTING
     }
+    given = frozenset(
+        instance.launch.port
+        for instance in desired.instances.values()
+        if isinstance(instance.launch.port, int)
+    )
     for name, decision in decisions.items():
         if decision.start is None:
             continue
@@ -349,7 +356,7 @@ def _take_turns(decisions: dict[str, _Decision], desired: Desired, observed: Obs
             continue
         loading[name] = instance
         status = Status(State.STARTING, decision.start.why, decision.start.attempt)
-        decisions[name] = _Decision(status, actions=(decision.start,))
+        decisions[name] = _Decision(status, actions=(replace(decision.start, avoid=given),))
 
 
 def _dependency(

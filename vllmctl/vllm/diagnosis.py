@@ -194,6 +194,7 @@ _EXEC_HINTS = {
     errno.ENOENT: "install it, or correct `executable:` or `command:`",
     errno.EACCES: "make it executable, or correct `executable:` or `command:`",
     errno.ENOTDIR: "correct `executable:` or `command:`",
+    errno.E2BIG: "shorten it: Linux allows 128 KiB for one word or variable, and some MB in all",
     errno.ENOEXEC: "it is no program for this machine: correct `executable:` or `command:`",
 }
 _STEPS = {
@@ -319,6 +320,9 @@ def _lines(log: Iterable[bytes]) -> Iterator[tuple[int, str]]:
     rest = b""
     number = 1
     for chunk in log:
+        if not rest and not chunk.strip(b"\n"):
+            number += len(chunk)  # what was skipped
+            continue
         *lines, rest = re.split(rb"([\r\n])", rest + chunk)
         for line, end in zip(lines[::2], lines[1::2], strict=True):
             yield number, line[:_MAX_LINE].decode(errors="replace")
