@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vllmctl.backend.local import _shim_command
+from vllmctl.backend.spawn import shim_command
 
 PATIENCE = 20.0
 
@@ -107,7 +107,7 @@ class ShimRun:
         try:
             self.pid = os.posix_spawn(
                 sys.executable,
-                _shim_command("m"),
+                shim_command("m"),
                 {"LD_LIBRARY_PATH": path} if path else {},
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, spec, 0),

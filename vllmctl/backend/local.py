@@ -9,11 +9,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-import pwd
 import shutil
-import signal
-import socket
-import sys
 import uuid
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping
@@ -23,11 +19,13 @@ from typing import Any
 
 from vllmctl import shim
 from vllmctl.backend import Sight
-from vllmctl.backend.processes import COOKIE, alive, listens, sweep
+from vllmctl.backend.ports import choose_port, listens
+from vllmctl.backend.processes import alive, sweep
+from vllmctl.backend.spawn import Spawner, with_port
 from vllmctl.clock import Clock, Stamp
 from vllmctl.core.observed import Cause, Diagnosis, End, Exit, Run, Stopping
 from vllmctl.core.plan import Action, Forget, ResetCount, StartRun, StopRun, TuneRun
-from vllmctl.core.spec import PORT_PLACEHOLDER, Instance
+from vllmctl.core.spec import Instance
 from vllmctl.logfile import LogReader, Position
 from vllmctl.records import (
     EndRecord,
@@ -40,8 +38,6 @@ from vllmctl.records import (
 )
 from vllmctl.statedir import StateDir, read_record, write_record
 
-FIRST_AUTO_PORT = 8000
-"""Where the search for `port: auto` begins: vLLM's own default."""
 SHIM_POLL = 0.02
 """Seconds between two looks at a shim that is alive and has not written its record yet."""
 LOG_HEAD = 1_000_000
@@ -49,12 +45,6 @@ LOG_HEAD = 1_000_000
 LOG_TAIL_CHUNKS = 32
 """Chunks that are looked at from its end. A log of weeks may be hundreds of megabytes, and nothing
 is restarted before it is known why it ended."""
-NOT_INHERITED = ("VLLMCTL_", "NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_", "INVOCATION_ID", "JOURNAL_")
-"""Beginnings of variable names that belong to the daemon alone (sd_notify(3), systemd.exec(5))."""
-
-KEEP_ENVIRON = {"SPT_NOENV": "1"}
-"""Tells setproctitle, with which vLLM renames its engine and workers, to leave /proc/PID/environ
-readable: the cookie in it is how the members of a run are found when its shim was killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,18 +91,15 @@ class LocalBackend:
         """`changed`: a sight may differ now. `report(name, sentence)` tells of trouble."""
         self._state = state
         self._clock = clock
-        self._environ = {
-            key: value for key, value in environ.items() if not key.startswith(NOT_INHERITED)
-        }
-        # A Python outside the system's library path needs this one; nothing else is the shim's.
-        path = environ.get("LD_LIBRARY_PATH")
-        self._shim_environ = {"LD_LIBRARY_PATH": path} if path else {}
+        self._spawner = Spawner(state, environ)
         self._diagnose = diagnose
         self._changed = changed
         self._report = report
         self._live: dict[str, _Live] = {}
         self._records: dict[str, InstanceRecord] = {}
         self._sweeping: set[str] = set()
+        self._choosing = asyncio.Lock()
+        """Held while a port is chosen: two that choose at once would choose the same."""
         self._writer = ThreadPoolExecutor(1, "records")  # one: writes keep their order
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -223,7 +210,7 @@ class LocalBackend:
         run_id = uuid.uuid4().hex
         old = self._records.get(name, InstanceRecord())
         fixed = instance.launch.port if instance.launch.port != "auto" else None
-        argv = _with_port(instance, fixed)
+        argv = with_port(instance, fixed)
         record = RunRecord(run_id, instance, action.generation, self._clock.stamp(), fixed, argv)
         run = Run(
             id=run_id,
@@ -246,112 +233,31 @@ class LocalBackend:
         self._changed()
 
     async def _spawn(self, name: str, live: _Live, avoid: frozenset[int]) -> None:
-        kept = self._records[name].port
         try:
             if live.record.instance.launch.port == "auto":
-                host = live.record.instance.launch.host
-                problem = await asyncio.to_thread(_cannot_bind, host, 0)  # may ask a name server
-                if problem is not None:
-                    raise OSError(f"no port can be opened on host {host}: {problem}")
-                port = await self._in_writer(self._choose_port, name, live, avoid, kept)
-                self._records[name] = replace(self._records[name], port=port)
-            begun = await self._in_writer(self._begin, live.record, self._records[name])
-            pid, pidfd, notice = begun
+                await self._take_port(name, live, avoid)
+            record = self._records[name]
+            await self._in_writer(write_record, self._state.instance_record(name), record)
+            begun = await self._in_writer(self._spawner.spawn, live.record)
         except (OSError, KeyError, ValueError) as error:
             diagnosis = Diagnosis("start_failed", True, f"it could not be started: {error}")
             await self._write_end(name, live, None, None, diagnosis)
             return
-        live.shim = Process(pid, 0)
-        self._watch(name, live, pidfd)
-        asyncio.get_running_loop().add_reader(notice, self._on_notice, name, live, notice)
+        live.shim = Process(begun.pid, 0)
+        self._watch(name, live, begun.pidfd)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(begun.notice, self._on_notice, name, live, begun.notice)
 
-    def _begin(self, record: RunRecord, instance_record: InstanceRecord) -> tuple[int, int, int]:
-        """Write down, then spawn the shim: its pid, a pidfd, and a pipe that closes on exec."""
-        name = record.instance.name
-        write_record(self._state.instance_record(name), instance_record)
-        run_dir = self._state.run(record.run)
-        os.mkdir(run_dir, 0o700)
-        write_record(f"{run_dir}/run.json", record)
-        spec = os.memfd_create("vllmctl-spec")
-        notice, notice_in = os.pipe()
-        errors = os.open(f"{run_dir}/shim.err", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            with open(spec, "wb", closefd=False) as file:
-                file.write(self._shim_spec(record, run_dir))
-            os.lseek(spec, 0, os.SEEK_SET)
-            pid = os.posix_spawn(
-                sys.executable,
-                _shim_command(name),
-                # A child between fork and exec has its shim's environment: it must be found, too.
-                self._shim_environ | {COOKIE: record.run},
-                file_actions=[
-                    (os.POSIX_SPAWN_DUP2, spec, 0),
-                    (os.POSIX_SPAWN_DUP2, errors, 1),
-                    (os.POSIX_SPAWN_DUP2, errors, 2),
-                    (os.POSIX_SPAWN_DUP2, notice_in, 3),
-                ],
-                setsid=True,
-                setsigmask=[],
-                setsigdef=[signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM],
-            )
-        except BaseException:
-            os.close(notice)
-            raise
-        finally:
-            for fd in (spec, notice_in, errors):
-                os.close(fd)
-        try:
-            return pid, os.pidfd_open(pid), notice
-        except OSError:  # no descriptor left: a run that nobody watches must not go on
-            os.kill(pid, signal.SIGTERM)
-            os.close(notice)
-            raise
-
-    def _shim_spec(self, record: RunRecord, run_dir: str) -> bytes:
-        instance = record.instance
-        launch, policy = instance.launch, instance.policy
-        fields = [
-            ("run", record.run),
-            ("run_dir", run_dir),
-            ("lock", self._state.instance_lock(instance.name)),
-            ("workdir", launch.workdir),
-            ("log", self._state.log(instance.name)),
-            ("log_max_size", policy.log.max_size),
-            ("log_keep", policy.log.keep),
-            ("stop_signal", policy.stop.signal),
-            ("stop_grace", policy.stop.grace),
-        ]
-        environ = self._environ | KEEP_ENVIRON
-        if launch.user is not None:
-            user = pwd.getpwnam(launch.user)
-            groups = os.getgrouplist(user.pw_name, user.pw_gid)
-            fields += [("uid", user.pw_uid), ("gid", user.pw_gid)]
-            fields += [("groups", ",".join(str(group) for group in groups))]
-            environ |= {"HOME": user.pw_dir, "USER": user.pw_name, "LOGNAME": user.pw_name}
-        if launch.gpus is not None:
-            environ["CUDA_VISIBLE_DEVICES"] = ",".join(str(gpu) for gpu in launch.gpus)
-        environ |= dict(launch.env)
-        environ[COOKIE] = record.run
-        fields += [("limit", f"{name}={number}") for name, number in launch.limits]
-        fields += [("argv", word) for word in record.argv]
-        fields += [("env", f"{key}={value}") for key, value in environ.items()]
-        for key, value in fields:
-            if "\0" in str(value):
-                raise ValueError(f"a NUL character stands in its {key}")
-        return b"".join(os.fsencode(f"{key}={value}") + b"\0" for key, value in fields)
-
-    def _choose_port(self, name: str, live: _Live, avoid: frozenset[int], kept: int | None) -> int:
-        """The number for `port: auto`, kept while nobody else has it. Blocks: not for the loop."""
-        instance = live.record.instance
-        host = instance.launch.host
-        taken = avoid | {r.port for other, r in list(self._records.items()) if other != name}
-        taken |= {one.record.port for other, one in list(self._live.items()) if other != name}
-        candidates = range(FIRST_AUTO_PORT, 65536)
-        for port in [kept, *candidates] if kept else candidates:
-            if port not in taken and _cannot_bind(host, port) is None:
-                live.record = replace(live.record, port=port, argv=_with_port(instance, port))
-                return port
-        raise OSError(f"no port from {FIRST_AUTO_PORT} on is free on host {host}")
+    async def _take_port(self, name: str, live: _Live, avoid: frozenset[int]) -> None:
+        """Give the run the number for `port: auto`: the kept one, while nobody else has it."""
+        async with self._choosing:
+            taken = set(avoid)
+            taken |= {r.port for other, r in self._records.items() if other != name and r.port}
+            taken |= {one.record.port for one in self._live.values() if one.record.port}
+            instance, kept = live.record.instance, self._records[name].port
+            port = await asyncio.to_thread(choose_port, instance.launch.host, kept, taken)
+            live.record = replace(live.record, port=port, argv=with_port(instance, port))
+            self._records[name] = replace(self._records[name], port=port)
 
     def _stop(self, action: StopRun) -> None:
         live = self._live.get(action.name)
@@ -626,13 +532,6 @@ class LocalBackend:
         self._writer.shutdown()
 
 
-def _shim_command(name: str) -> list[str]:
-    """As a module, so that its compiled form is used: a script would be compiled at each start."""
-    folder = os.path.dirname(shim.__file__)
-    code = f"import sys; sys.path.append({folder!r}); import shim; sys.exit(shim.main())"
-    return [sys.executable, "-I", "-S", "-c", code, "vllmctl-shim", name]
-
-
 def _call_off(lock: str, run_json: str) -> bool:
     """Take a run back that no shim has begun. False: a living shim has it.
 
@@ -647,22 +546,6 @@ def _call_off(lock: str, run_json: str) -> bool:
     finally:
         os.close(fd)
     return True
-
-
-def _with_port(instance: Instance, port: int | None) -> tuple[str, ...]:
-    return tuple(word.replace(PORT_PLACEHOLDER, str(port)) for word in instance.launch.argv)
-
-
-def _cannot_bind(host: str, port: int) -> str | None:
-    """What is in the way; None: nothing. Blocks where the host is a name."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
-    except (OSError, UnicodeError) as error:
-        return getattr(error, "strerror", None) or str(error)
-    return None
 
 
 def _run_log(path: str, position: Position | None) -> Iterable[bytes]:

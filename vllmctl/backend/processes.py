@@ -19,8 +19,6 @@ from vllmctl.records import Process
 from vllmctl.shim import KILL_INTERVAL, descendants, process_stat, process_table, send
 
 COOKIE = "VLLMCTL_RUN"
-TCP_LISTEN = "0A"
-"""A listening socket's state in /proc/net/tcp (include/net/tcp_states.h)."""
 
 
 def alive(process: Process) -> bool:
@@ -58,45 +56,6 @@ def sweep(run: str, leader: Process | None, pipe_inode: int | None) -> int:
         killed.update(found)
         time.sleep(KILL_INTERVAL)
     return len(killed)
-
-
-def listens(pids: list[int], port: int) -> bool:
-    """Whether one of the processes holds a socket that listens on the port; proc_net_tcp(5).
-
-    True also where that cannot be seen (another user's process, no /proc/net).
-    """
-    try:
-        wanted = {f"socket:[{inode}]" for inode in _listening_inodes(port)}
-    except OSError:
-        return True
-    for pid in pids:
-        try:
-            descriptors = os.listdir(f"/proc/{pid}/fd")
-        except PermissionError:
-            return True
-        except OSError:
-            continue  # gone
-        for fd in descriptors:
-            try:
-                if os.readlink(f"/proc/{pid}/fd/{fd}") in wanted:
-                    return True
-            except OSError:
-                continue  # closed meanwhile
-    return False
-
-
-def _listening_inodes(port: int) -> set[str]:
-    found = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        try:
-            with open(table) as file:
-                rows = [line.split() for line in file.readlines()[1:]]
-        except FileNotFoundError:
-            continue  # no IPv6 here
-        for row in rows:
-            if row[3] == TCP_LISTEN and int(row[1].rpartition(":")[2], 16) == port:
-                found.add(row[9])
-    return found
 
 
 def _has_cookie(pid: int, run: str) -> bool:

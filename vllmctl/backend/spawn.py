@@ -1,0 +1,134 @@
+"""Executing a shim: what it is told, and what the command finds in its environment."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import signal
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from vllmctl import shim
+from vllmctl.backend.processes import COOKIE
+from vllmctl.core.spec import PORT_PLACEHOLDER, Instance
+from vllmctl.records import RunRecord
+from vllmctl.statedir import StateDir, write_record
+
+NOT_INHERITED = ("VLLMCTL_", "NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_", "INVOCATION_ID", "JOURNAL_")
+"""Beginnings of variable names that belong to the daemon alone (sd_notify(3), systemd.exec(5))."""
+KEEP_ENVIRON = {"SPT_NOENV": "1"}
+"""Tells setproctitle, with which vLLM renames its engine and workers, to leave /proc/PID/environ
+readable: the cookie in it is how the members of a run are found when its shim was killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A shim that was just executed. Both descriptors are the receiver's to close."""
+
+    pid: int
+    pidfd: int
+    notice: int
+    """The read end of a pipe that closes when the command was executed, or could not be."""
+
+
+class Spawner:
+    """Executes shims on one state directory, below one environment."""
+
+    def __init__(self, state: StateDir, environ: Mapping[str, str]) -> None:
+        self._state = state
+        self._environ = {
+            key: value for key, value in environ.items() if not key.startswith(NOT_INHERITED)
+        }
+        # A Python outside the system's library path needs this one; nothing else is the shim's.
+        path = environ.get("LD_LIBRARY_PATH")
+        self._shim_environ = {"LD_LIBRARY_PATH": path} if path else {}
+
+    def spawn(self, record: RunRecord) -> Begun:
+        """Write the run down, then execute its shim. Blocks: not for the loop.
+
+        Raises OSError (no disk, no descriptors, no processes), KeyError for an unknown user,
+        ValueError for a NUL character.
+        """
+        run_dir = self._state.run(record.run)
+        os.mkdir(run_dir, 0o700)
+        write_record(f"{run_dir}/run.json", record)
+        with ExitStack() as ours, ExitStack() as on_failure:
+            spec = os.memfd_create("vllmctl-spec")
+            ours.callback(os.close, spec)
+            notice, notice_in = os.pipe()
+            ours.callback(os.close, notice_in)
+            on_failure.callback(os.close, notice)
+            errors = os.open(f"{run_dir}/shim.err", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            ours.callback(os.close, errors)
+            with open(spec, "wb", closefd=False) as file:
+                file.write(self._shim_spec(record, run_dir))
+            os.lseek(spec, 0, os.SEEK_SET)
+            pid = os.posix_spawn(
+                sys.executable,
+                shim_command(record.instance.name),
+                # A child between fork and exec has its shim's environment: it must be found, too.
+                self._shim_environ | {COOKIE: record.run},
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, spec, 0),
+                    (os.POSIX_SPAWN_DUP2, errors, 1),
+                    (os.POSIX_SPAWN_DUP2, errors, 2),
+                    (os.POSIX_SPAWN_DUP2, notice_in, 3),
+                ],
+                setsid=True,
+                setsigmask=[],
+                setsigdef=[signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM],
+            )
+            try:
+                pidfd = os.pidfd_open(pid)
+            except OSError:  # no descriptor left: a run that nobody watches must not go on
+                os.kill(pid, signal.SIGTERM)
+                raise
+            on_failure.pop_all()
+            return Begun(pid, pidfd, notice)
+
+    def _shim_spec(self, record: RunRecord, run_dir: str) -> bytes:
+        instance = record.instance
+        launch, policy = instance.launch, instance.policy
+        fields = [
+            ("run", record.run),
+            ("run_dir", run_dir),
+            ("lock", self._state.instance_lock(instance.name)),
+            ("workdir", launch.workdir),
+            ("log", self._state.log(instance.name)),
+            ("log_max_size", policy.log.max_size),
+            ("log_keep", policy.log.keep),
+            ("stop_signal", policy.stop.signal),
+            ("stop_grace", policy.stop.grace),
+        ]
+        environ = self._environ | KEEP_ENVIRON
+        if launch.user is not None:
+            user = pwd.getpwnam(launch.user)
+            groups = os.getgrouplist(user.pw_name, user.pw_gid)
+            fields += [("uid", user.pw_uid), ("gid", user.pw_gid)]
+            fields += [("groups", ",".join(str(group) for group in groups))]
+            environ |= {"HOME": user.pw_dir, "USER": user.pw_name, "LOGNAME": user.pw_name}
+        if launch.gpus is not None:
+            environ["CUDA_VISIBLE_DEVICES"] = ",".join(str(gpu) for gpu in launch.gpus)
+        environ |= dict(launch.env)
+        environ[COOKIE] = record.run
+        fields += [("limit", f"{name}={number}") for name, number in launch.limits]
+        fields += [("argv", word) for word in record.argv]
+        fields += [("env", f"{key}={value}") for key, value in environ.items()]
+        for key, value in fields:
+            if "\0" in str(value):
+                raise ValueError(f"a NUL character stands in its {key}")
+        return b"".join(os.fsencode(f"{key}={value}") + b"\0" for key, value in fields)
+
+
+def with_port(instance: Instance, port: int | None) -> tuple[str, ...]:
+    """The command, with the port in its place."""
+    return tuple(word.replace(PORT_PLACEHOLDER, str(port)) for word in instance.launch.argv)
+
+
+def shim_command(name: str) -> list[str]:
+    """As a module, so that its compiled form is used: a script would be compiled at each start."""
+    folder = os.path.dirname(shim.__file__)
+    code = f"import sys; sys.path.append({folder!r}); import shim; sys.exit(shim.main())"
+    return [sys.executable, "-I", "-S", "-c", code, "vllmctl-shim", name]
