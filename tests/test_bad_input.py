@@ -262,3 +262,30 @@ def test_the_daemon_s_death_while_somebody_waits(site: Site) -> None:
     assert waiting.returncode == 3
     assert "no daemon runs" in out
     assert "Traceback" not in out
+
+
+def test_a_command_too_long_for_the_kernel(site: Site) -> None:
+    site.simulate(chat={"env": {"BIG": "x" * 200_000}})
+    assert "shorten it" in refused(site.run("start"), 1)
+    assert site.model("chat")["state"] == "FATAL"
+
+
+def test_a_closed_standard_output(site: Site) -> None:
+    site.simulate(chat={})
+    site.start()
+    shell = f"{' '.join(COMMAND)} status >&-"
+    done = subprocess.run(
+        ["sh", "-c", shell], env=site.environ, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_current_directory_that_was_removed(site: Site) -> None:
+    gone = site.root / "gone"
+    gone.mkdir()
+    del site.environ["VLLMCTL_CONFIG"]
+    shell = f"cd {gone} && rmdir {gone} && {' '.join(COMMAND)} status"
+    done = subprocess.run(
+        ["sh", "-c", shell], env=site.environ, capture_output=True, text=True, check=False
+    )
+    assert "no daemon runs" in refused(done, 3)

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -578,3 +579,64 @@ def test_a_run_that_died_with_its_daemon_is_never_shown_as_alive(site: Site) -> 
     for name in ("chat", "embed"):
         site.wait_state(name, "EXITED")
     assert [e for e in site.events()[seen:] if e["event"] == "RUNNING"] == []
+
+
+def descriptors(pid: int) -> set[str]:
+    return set(os.listdir(f"/proc/{pid}/fd"))
+
+
+def test_a_model_has_no_descriptor_of_whoever_began_the_daemon(site: Site) -> None:
+    keys = {"command": ["sleep", "1000"], "port": "none", "health": "off"}
+    site.write(json.dumps({"models": {"one": keys}}))
+    with open(site.file, "rb") as file:
+        site.spawn("daemon", pass_fds=[file.fileno()])
+        pid = wait_for(
+            lambda: os.path.exists(site.state.socket) and (m := site.find("one")) and m["pid"],
+            "the model",
+        )
+    assert descriptors(pid) == {"0", "1", "2"}
+    assert os.readlink(f"/proc/{pid}/fd/0") == "/dev/null"
+
+
+def test_a_reader_that_leaves_a_quiet_stream_costs_nothing(site: Site) -> None:
+    keys = {"command": ["sleep", "1000"], "port": "none", "health": "off"}
+    site.write(json.dumps({"models": {"one": keys}}))
+    site.start()
+    daemon = site.daemon_pid()
+    before = len(descriptors(daemon))
+    for path in ("/v1/models/one/log?follow=1", "/v1/events?follow=1"):
+        for _ in range(5):
+            with socket.socket(socket.AF_UNIX) as reader:
+                reader.connect(site.state.socket)
+                reader.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                assert reader.recv(100).startswith(b"HTTP/1.1 200")
+    wait_for(lambda: len(descriptors(daemon)) <= before + 1, "the daemon to notice")
+
+
+def test_a_start_while_another_daemon_is_ending_waits_for_its_place(site: Site) -> None:
+    site.simulate(
+        chat={"args": {"simulate-ignore-term": True}, "stop": {"grace": "2s"}},
+    )
+    site.start()
+    old = site.daemon_pid()
+    ending = site.spawn("shutdown")
+    site.wait_state("chat", "STOPPING")
+    os.unlink(site.state.socket)  # the last moment of a daemon: the socket is gone, the lock is not
+    site.start()
+    ending.wait(30)
+    assert site.daemon_pid() != old
+    assert site.model("chat")["state"] == "RUNNING"
+
+
+def test_restarts_leak_no_descriptor(site: Site) -> None:
+    restart = {"delay": "0s", "max_restarts": "unlimited"}
+    keys = {"command": ["true"], "port": "none", "health": "off", "restart": restart}
+    keys["restart"] = restart | {"policy": "always", "delay": "10ms", "factor": 1}
+    site.write(json.dumps({"models": {"one": keys}}))
+    site.ok("start", "--no-wait")
+    daemon = site.daemon_pid()
+    wait_for(lambda: site.model("one")["restarts"]["total"] > 5, "some restarts")
+    before = len(descriptors(daemon))
+    wait_for(lambda: site.model("one")["restarts"]["total"] > 50, "many restarts")
+    assert len(descriptors(daemon)) <= before + 5
+    assert len(os.listdir(site.state.runs)) <= 2

@@ -21,9 +21,9 @@ from values import (
 )
 
 from vllmctl.core.lifecycle import State
-from vllmctl.core.observed import Cause, Facts, Run
-from vllmctl.core.plan import Forget, ResetCount, StartRun, StopRun, TuneRun, duration
-from vllmctl.core.spec import Engine, Health, Instance, Log, Restart, RestartPolicy, Stop
+from vllmctl.core.observed import Cause, Facts, Observed, Run
+from vllmctl.core.plan import Forget, ResetCount, StartRun, StopRun, TuneRun, duration, plan
+from vllmctl.core.spec import Desired, Engine, Health, Instance, Log, Restart, RestartPolicy, Stop
 
 M = instance()
 
@@ -476,3 +476,12 @@ def test_an_engine_waits_for_the_gpu_memory_of_one_that_is_leaving() -> None:
 )
 def test_durations_read_well(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_an_automatic_port_must_not_be_one_that_the_file_gives_to_another() -> None:
+    auto = instance("auto")
+    fixed = replace(instance("fixed"), launch=replace(instance("fixed").launch, port=8000))
+    decided = plan(Desired({"auto": auto, "fixed": fixed}), Observed({}), 0.0)
+    start = next(action for action in decided.actions if action.name == "auto")
+    assert isinstance(start, StartRun)
+    assert start.avoid == {8000}
