@@ -15,15 +15,8 @@ import vllmctl
 from vllmctl.clock import Stamp
 from vllmctl.core.observed import Cause
 from vllmctl.intent import Intent
-from vllmctl.records import DaemonRecord, IntentRecord
-from vllmctl.statedir import (
-    LockHeld,
-    StateDir,
-    StateDirError,
-    default_path,
-    read_record,
-    write_record,
-)
+from vllmctl.records import DaemonRecord, IntentRecord, read_record, write_record
+from vllmctl.statedir import LockHeld, StateDir, StateDirError, default_path
 
 NOBODY = 65534
 MODULES = os.pathsep.join([str(Path(vllmctl.__file__).parents[1]), *filter(None, sys.path)])
@@ -113,16 +106,11 @@ def test_a_directory_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 # -- the lock --------------------------------------------------------------------------------
 
 
-def test_the_lock_is_held_by_one_and_says_by_whom(tmp_path: Path) -> None:
+def test_the_lock_is_held_by_one(tmp_path: Path) -> None:
     state = StateDir(str(tmp_path))
     state.prepare()
-    with pytest.raises(LockHeld) as caught:
+    with pytest.raises(LockHeld):
         held_while(state)
-    assert caught.value.pid is None
-    write_record(state.daemon_record, RECORD)
-    with pytest.raises(LockHeld) as caught:
-        held_while(state)
-    assert caught.value.pid == 4242
     os.close(state.take_lock())  # free again
 
 

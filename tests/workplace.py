@@ -21,8 +21,8 @@ from typing import Any, TypeVar
 
 from vllmctl.backend.processes import alive, members, sweep
 from vllmctl.control.client import Client
-from vllmctl.records import DaemonRecord, Process, ShimRecord
-from vllmctl.statedir import StateDir, read_record
+from vllmctl.records import DaemonRecord, Process, ShimRecord, read_record
+from vllmctl.statedir import StateDir
 
 T = TypeVar("T")
 Model = dict[str, Any]

@@ -18,9 +18,9 @@ from vllmctl import __version__
 from vllmctl.clock import Clock
 from vllmctl.control.server import ControlServer
 from vllmctl.keeper import Keeper
-from vllmctl.records import DaemonRecord
+from vllmctl.records import DaemonRecord, read_record, write_record
 from vllmctl.service import SupervisorService
-from vllmctl.statedir import LockHeld, StateDir, StateDirError, write_record
+from vllmctl.statedir import LockHeld, StateDir, StateDirError
 from vllmctl.supervisor import Supervisor
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INVALID_CONFIG = 0, 1, 2, 5
@@ -35,8 +35,9 @@ def main(config_path: str, state_root: str, environ: Mapping[str, str]) -> int:
         lock = state.take_lock()
     except StateDirError as error:
         return _complain(str(error), EXIT_USAGE)
-    except LockHeld as held:
-        who = f" (pid {held.pid})" if held.pid else ""
+    except LockHeld:
+        holder = read_record(state.daemon_record, DaemonRecord)
+        who = f" (pid {holder.pid})" if holder else ""
         return _complain(
             f"a daemon{who} already runs on {state.root}; "
             "talk to it, or name another directory with --state-dir",

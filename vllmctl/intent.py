@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-from vllmctl.records import IntentRecord
-from vllmctl.statedir import StateDir, read_record, write_record
+from vllmctl.records import IntentRecord, read_record, write_record
+from vllmctl.statedir import StateDir
 
 
 class Intent:

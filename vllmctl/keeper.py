@@ -17,11 +17,12 @@ from watchfiles import Change, awatch
 from vllmctl.config.errors import ConfigError, InvalidConfig
 from vllmctl.config.load import load
 from vllmctl.core.spec import Desired
-from vllmctl.records import ConfigRecord
-from vllmctl.statedir import StateDir, read_record, write_record
+from vllmctl.records import ConfigRecord, read_record, write_record
+from vllmctl.statedir import StateDir
 
-SETTLE_MS = 100
-"""Quiet time after a change before the file is read: a burst of saves is one reading."""
+SETTLE_MS = 200
+"""Quiet time after a change before the file is read: a burst of saves is one reading. It is also
+how often the watching thread wakes up, which is most of what an idle daemon costs."""
 BURST_MS = 1000
 """A burst that does not end is read after this long."""
 LOOK_MS = 3000

@@ -1,4 +1,4 @@
-"""The records on disk, as values; `statedir` says where each lies and who writes it.
+"""The records on disk, as values, and how they are written; `statedir` says where each lies.
 
 A field may be added with a default: an older record is still read, and an older program ignores
 what it does not know.
@@ -6,11 +6,17 @@ what it does not know.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
+from typing import TypeVar
+
+import msgspec
 
 from vllmctl.clock import Stamp
 from vllmctl.core.observed import Cause, Diagnosis, Exit
 from vllmctl.core.spec import Instance
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,3 +143,32 @@ class InstanceRecord:
     running_since: Stamp | None = None
     """The beginning of that run's continuous RUNNING."""
     end: EndRecord | None = None
+
+
+def write_record(path: str, value: object, *, durable: bool = False) -> None:
+    """Replace the record at `path` as a whole; `durable`: also through a loss of power."""
+    temporary = f"{path}.tmp"
+    with open(temporary, "wb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n")
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+    os.rename(temporary, path)
+    if durable:
+        folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def read_record(path: str, kind: type[T]) -> T | None:
+    """The record at `path`; None if there is none. A damaged one is set aside, and is none."""
+    try:
+        with open(path, "rb") as file:
+            return msgspec.json.decode(file.read(), type=kind)
+    except FileNotFoundError:
+        return None
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        os.rename(path, f"{path}.damaged")
+        return None

@@ -26,9 +26,14 @@ import errno
 import fcntl
 import os
 import select
-import signal
 import sys
 import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+else:
+    import _signal as signal  # what signal.py wraps in enums, for 7 ms and 0.7 MiB of every run
 
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2), linux/prctl.h
 

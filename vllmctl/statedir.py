@@ -1,4 +1,4 @@
-"""The state directory: where things lie, who may touch them, and how they are written.
+"""The state directory: where things lie, and who may touch them. What is in them: `records`.
 
     lock                  flock'd by the one daemon of this directory, for as long as it lives
     daemon.json           who that is
@@ -22,13 +22,6 @@ import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
-
-import msgspec
-
-from vllmctl.records import DaemonRecord
-
-T = TypeVar("T")
 
 SOCKET_PATH_MAX = 107
 """Bytes of a Unix socket's path: sun_path of 108 less its final NUL; unix(7)."""
@@ -40,10 +33,6 @@ class StateDirError(Exception):
 
 class LockHeld(Exception):
     """Another daemon lives on this state directory."""
-
-    def __init__(self, pid: int | None) -> None:
-        super().__init__(pid)
-        self.pid = pid
 
 
 def default_path(environ: Mapping[str, str], uid: int) -> str:
@@ -167,35 +156,5 @@ class StateDir:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(fd)
-            record = read_record(self.daemon_record, DaemonRecord)
-            raise LockHeld(record.pid if record else None) from None
+            raise LockHeld from None
         return fd
-
-
-def write_record(path: str, value: object, *, durable: bool = False) -> None:
-    """Replace the record at `path` as a whole; `durable`: also through a loss of power."""
-    temporary = f"{path}.tmp"
-    with open(temporary, "wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n")
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
-    os.rename(temporary, path)
-    if durable:
-        folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-def read_record(path: str, kind: type[T]) -> T | None:
-    """The record at `path`; None if there is none. A damaged one is set aside, and is none."""
-    try:
-        with open(path, "rb") as file:
-            return msgspec.json.decode(file.read(), type=kind)
-    except FileNotFoundError:
-        return None
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        os.rename(path, f"{path}.damaged")
-        return None

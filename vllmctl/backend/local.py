@@ -35,8 +35,10 @@ from vllmctl.records import (
     Process,
     RunRecord,
     ShimRecord,
+    read_record,
+    write_record,
 )
-from vllmctl.statedir import StateDir, read_record, write_record
+from vllmctl.statedir import StateDir
 
 SHIM_POLL = 0.02
 """Seconds between two looks at a shim that is alive and has not written its record yet."""

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from vllmctl import shim
 from vllmctl.backend.processes import COOKIE
 from vllmctl.core.spec import PORT_PLACEHOLDER, Instance
-from vllmctl.records import RunRecord
-from vllmctl.statedir import StateDir, write_record
+from vllmctl.records import RunRecord, write_record
+from vllmctl.statedir import StateDir
 
 NOT_INHERITED = ("VLLMCTL_", "NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_", "INVOCATION_ID", "JOURNAL_")
 """Beginnings of variable names that belong to the daemon alone (sd_notify(3), systemd.exec(5))."""
@@ -128,7 +128,10 @@ def with_port(instance: Instance, port: int | None) -> tuple[str, ...]:
 
 
 def shim_command(name: str) -> list[str]:
-    """As a module, so that its compiled form is used: a script would be compiled at each start."""
+    """As a module, so that its compiled form is used: a script would be compiled at each start.
+
+    It leaves by `_exit`: the exit record is written, and the daemon waits for its end.
+    """
     folder = os.path.dirname(shim.__file__)
-    code = f"import sys; sys.path.append({folder!r}); import shim; sys.exit(shim.main())"
+    code = f"import sys; sys.path.append({folder!r}); import os, shim; os._exit(shim.main())"
     return [sys.executable, "-I", "-S", "-c", code, "vllmctl-shim", name]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -53,6 +52,8 @@ def _complaint(word: str, known: list[Candidate]) -> str:
         labels = sorted({label for candidate in known for label in candidate.labels})
         return f"no model has the label {word[1:]!r}; labels: {', '.join(labels) or 'none'}"
     names = [candidate.name for candidate in known]
+    import difflib  # only a mistake needs it
+
     close = difflib.get_close_matches(word, names, 1)
     if close:
         return f"no model is called {word!r}; did you mean {close[0]!r}?"
