@@ -640,3 +640,45 @@ def test_restarts_leak_no_descriptor(site: Site) -> None:
     wait_for(lambda: site.model("one")["restarts"]["total"] > 50, "many restarts")
     assert len(descriptors(daemon)) <= before + 5
     assert len(os.listdir(site.state.runs)) <= 2
+
+
+def test_a_stop_goes_on_under_a_new_daemon_and_is_never_shown_as_running(site: Site) -> None:
+    """A stop for its health: nothing in the file or by hand asks for it again."""
+    site.simulate(
+        chat={
+            "args": {"simulate-unhealthy-after": 0.3, "simulate-ignore-term": True},
+            "health": {"interval": "100ms", "timeout": "1s", "failures": 1},
+            "stop": {"grace": "4s"},
+            "restart": {"max_restarts": 0},
+        }
+    )
+    site.ok("start", "--no-wait")
+    site.wait_state("chat", "STOPPING")
+    site.kill_daemon()
+    seen = len(site.events())
+    site.ok("start", "--no-wait")
+    site.wait_state("chat", "FATAL")
+    moves = [e["event"] for e in site.events("chat") if e in site.events()[seen:]]
+    assert moves == ["STOPPING", "FATAL"]
+    assert site.model("chat")["last_exit"]["diagnosis"]["class"] == "engine_hang"
+
+
+def test_a_model_removed_while_it_is_waited_for_is_a_failure(site: Site) -> None:
+    keep = quick()
+    slow = quick(args={"simulate-hang-loading": True}, stop={"grace": "100ms"})
+    site.write(json.dumps({"models": {"keep": keep, "slow": slow}}))
+    waiting = site.spawn("start", "slow")
+    wait_for(lambda: os.path.exists(site.state.log("slow")), "the start")
+    site.write(json.dumps({"models": {"keep": keep}}))
+    out, _ = waiting.communicate(timeout=30)
+    assert waiting.returncode == 1
+    assert "no longer in the file: slow" in out
+
+
+def test_a_log_that_is_no_file_ends_in_a_sentence(site: Site) -> None:
+    site.simulate(chat={"restart": {"max_restarts": 0}})
+    os.makedirs(site.state.logs, mode=0o700)
+    os.mkfifo(site.state.log("chat"))
+    done = site.run("start")
+    assert done.returncode == 1
+    assert "its log could not be opened" in done.stderr

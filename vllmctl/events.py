@@ -47,9 +47,12 @@ class Events:
         """The last `count` events, oldest first."""
         return list(self._recent)[-count:] if count > 0 else []
 
-    async def follow(self) -> AsyncIterator[dict[str, str]]:
-        """Every event from now on. A follower too slow for the memory misses the oldest."""
-        seen = self._count
+    async def follow(self, count: int) -> AsyncIterator[dict[str, str]]:
+        """The last `count` events and every one from then on, without a gap.
+
+        A follower too slow for the memory misses the oldest.
+        """
+        seen = self._count - min(count, len(self._recent))
         while True:
             news = self._news
             missing = self._count - seen

@@ -91,6 +91,15 @@ class ShimRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class StopRecord:
+    """stop.json: the shim was asked to end the run."""
+
+    cause: str
+    kill_at: float
+    """When the ladder's last rungs begin; seconds since boot."""
+
+
+@dataclass(frozen=True, slots=True)
 class ExecError:
     """Why the command was never there: the errno, and the step that failed."""
 

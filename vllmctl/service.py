@@ -147,11 +147,12 @@ class SupervisorService:
             reader.close()
 
     async def events(self, count: int, follow: bool) -> AsyncIterator[dict[str, str]]:
-        for event in self._supervisor.events.recent(count):
-            yield event
-        if follow:
-            async for event in self._supervisor.events.follow():
+        if not follow:
+            for event in self._supervisor.events.recent(count):
                 yield event
+            return
+        async for event in self._supervisor.events.follow(count):
+            yield event
 
     def _select(self, word: str) -> list[str]:
         instances: Mapping[str, Instance | None] = {

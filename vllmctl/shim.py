@@ -14,6 +14,7 @@ On descriptor 3: the write end of a pipe, closed once the command was executed o
 
 What it leaves in the run's directory, each file written under another name and renamed:
     shim.json   it has begun: process ids with their start times, the log pipe, where the log began
+    stop.json   it was asked to stop: the cause, and when the last rungs of the ladder begin
     exit.json   it has ended: what `waitpid` said of the leader, or why it could not be executed
     control     a FIFO for the daemon's words, one a line:
                     stop SIGNAL GRACE CAUSE   the ladder, from the top
@@ -39,6 +40,8 @@ PR_SET_CHILD_SUBREAPER = 36  # prctl(2), linux/prctl.h
 
 TREE_GRACE = 1.0
 """Seconds that the rest of the tree has between TERM and KILL, after the leader had its turn."""
+LONGEST_GRACE = 1e9
+"""Seconds; JSON knows no infinity."""
 KILL_INTERVAL = 0.05
 """Seconds between two rounds of KILL: a tree that forks while being killed needs several."""
 LOG_CHECK_INTERVAL = 1.0
@@ -104,6 +107,7 @@ class Log:
 
     def _open(self) -> None:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        flags |= os.O_NONBLOCK  # a FIFO in the log's place is an error (ENXIO), not a wait
         self._fd = os.open(self.path, flags, 0o600)
         status = os.fstat(self._fd)
         self.device, self.inode, self.size = status.st_dev, status.st_ino, status.st_size
@@ -447,6 +451,7 @@ class Run:
         self.phase, self.deadline = "term", deadline
         send(self.leader, self.leader_start, number or self.spec.stop_signal)
         send(self.leader, self.leader_start, signal.SIGCONT)  # a stopped process hears nothing
+        self.write_stop_record(deadline - time.monotonic())
 
     def climb(self) -> None:
         """The next rung."""
@@ -475,6 +480,17 @@ class Run:
             f' "pipe_inode": {os.fstat(self.pipe).st_ino},\n'
             f' "log": {{"device": {device}, "inode": {inode}, "offset": {size}}}}}',
         )
+
+    def write_stop_record(self, grace: float) -> None:
+        """For a daemon that comes while the ladder is climbed. A full disk costs only that."""
+        kill_at = time.clock_gettime(time.CLOCK_BOOTTIME) + min(grace, LONGEST_GRACE)
+        temporary = f"{self.spec.run_dir}/stop.tmp"
+        try:
+            with open(temporary, "w") as file:
+                file.write(f'{{"cause": "{self.cause}", "kill_at": {kill_at:.6f}}}\n')
+            os.rename(temporary, f"{self.spec.run_dir}/stop.json")
+        except OSError:
+            pass  # the disk is full
 
     def write_exit_record(self, problem: tuple[int, str] | None) -> None:
         code = signum = None
@@ -564,13 +580,14 @@ def read_spec() -> Spec:
 
 
 def shed_descriptors() -> None:
-    """Keep from the command what whoever began the daemon had open: another's lock, say."""
+    """Let go of what whoever began the daemon had open and passed on: a script's lock, say."""
+    os.set_inheritable(3, False)
     for name in os.listdir("/proc/self/fd"):
-        if int(name) > 2:
+        if int(name) > 3:
             try:
-                os.set_inheritable(int(name), False)
+                os.close(int(name))
             except OSError:
-                pass  # the listing's own
+                pass  # the listing's own, closed by now
 
 
 def main() -> int:

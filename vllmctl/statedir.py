@@ -9,7 +9,7 @@
     daemon.log            what a daemon started by `vllmctl start` printed
     instances/NAME.json   port, count of restarts, last end           (writer: the daemon)
     instances/NAME.lock   flock'd by the shim of the instance's run   (writer: nobody)
-    runs/ID/              run.json (the daemon), shim.json, exit.json, control (the shim)
+    runs/ID/              run.json (the daemon); shim.json, stop.json, exit.json, control (the shim)
     logs/NAME.log[.N]     what the instance printed                   (writer: the shim)
 
 Records are written to a temporary file and renamed. Every fact has one writer.

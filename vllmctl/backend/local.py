@@ -19,7 +19,7 @@ from typing import Any
 
 from vllmctl import shim
 from vllmctl.backend import Sight
-from vllmctl.backend.ports import choose_port, listens
+from vllmctl.backend.ports import check_host, choose_port, listens
 from vllmctl.backend.processes import alive, sweep
 from vllmctl.backend.spawn import Spawner, with_port
 from vllmctl.clock import Clock, Stamp
@@ -35,6 +35,7 @@ from vllmctl.records import (
     Process,
     RunRecord,
     ShimRecord,
+    StopRecord,
     read_record,
     write_record,
 )
@@ -252,6 +253,7 @@ class LocalBackend:
 
     async def _take_port(self, name: str, live: _Live, avoid: frozenset[int]) -> None:
         """Give the run the number for `port: auto`: the kept one, while nobody else has it."""
+        await asyncio.to_thread(check_host, live.record.instance.launch.host)
         async with self._choosing:
             taken = set(avoid)
             taken |= {r.port for other, r in self._records.items() if other != name and r.port}
@@ -466,9 +468,18 @@ class LocalBackend:
                 generation=run_record.generation,
                 started_at=started_at,
                 progress_at=self._clock.now(),
+                stopping=self._read_stopping(run_dir) if begun else None,
             )
             found.append((_Live(run, run_record), begun, os.path.exists(f"{run_dir}/exit.json")))
         return sorted(found, key=lambda one: one[0].record.started.wall)
+
+    @staticmethod
+    def _read_stopping(run_dir: str) -> Stopping | None:
+        record = read_record(f"{run_dir}/stop.json", StopRecord)
+        if record is None or record.cause not in set(Cause):
+            return None
+        why = f"it was asked to stop before this daemon came ({record.cause})"
+        return Stopping(Cause(record.cause), why, record.kill_at)
 
     async def _clear(self, live: _Live) -> None:
         """Remove what is left of a run that another one has followed."""
@@ -499,7 +510,20 @@ class LocalBackend:
                 self._adopt_shim(name, live, begun.shim)
                 return
             await asyncio.sleep(SHIM_POLL)
-        await self._finish(name, live)
+        if self._clock.this_boot(live.record.started) and not await asyncio.to_thread(
+            sweep, live.run.id, None, None
+        ):
+            await self._drop(name, live)  # the daemon died before anything began
+        else:
+            await self._finish(name, live)
+
+    async def _drop(self, name: str, live: _Live) -> None:
+        """Forget a run that never began: its start is decided anew, from what was before it."""
+        live.ending = True
+        self._records[name] = replace(self._records[name], run=None)
+        del self._live[name]
+        self._changed()
+        await self._in_writer(shutil.rmtree, self._state.run(live.run.id), True)
 
     # -- help --------------------------------------------------------------------------------
 

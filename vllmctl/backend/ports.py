@@ -15,16 +15,20 @@ TCP_LISTEN = "0A"
 def choose_port(host: str, kept: int | None, taken: Set[int]) -> int:
     """`kept` while nobody else has it, else the first that is free. Blocks: not for the loop.
 
-    Raises OSError where no port can be opened on the host.
+    Raises OSError where none is free. Check the host first (`check_host`).
     """
-    problem = _cannot_bind(host, 0)
-    if problem is not None:
-        raise OSError(f"no port can be opened on host {host}: {problem}")
     candidates = range(FIRST_AUTO_PORT, 65536)
     for port in [kept, *candidates] if kept else candidates:
         if port not in taken and _cannot_bind(host, port) is None:
             return port
     raise OSError(f"no port from {FIRST_AUTO_PORT} on is free on host {host}")
+
+
+def check_host(host: str) -> None:
+    """Raise OSError where no port can be opened on the host. Blocks: it may ask a name server."""
+    problem = _cannot_bind(host, 0)
+    if problem is not None:
+        raise OSError(f"no port can be opened on host {host}: {problem}")
 
 
 def listens(pids: list[int], port: int) -> bool:

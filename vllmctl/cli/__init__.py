@@ -104,6 +104,10 @@ def main() -> int:
         # The reader has left (`| head`): say nothing, and keep Python from flushing at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except SystemExit:
+        return 0  # click's way of saying the same of a command that was still printing
+    except OSError as error:
+        return _complain(f"{error.filename or 'standard output'}: {error.strerror}", 1)
     except Exception as error:  # the last resort: a bug must still end in a sentence
         if os.environ.get("VLLMCTL_DEBUG"):
             raise

@@ -55,6 +55,8 @@ def wait_for_ready(context: Context, names: list[str], timeout: float | None) ->
         models = wait_until(context, names, is_ready, is_hopeless, timeout)
     except KeyboardInterrupt:
         raise Failure("left waiting; the models go on starting", 130) from None
+    if gone := sorted(set(names) - {model["name"] for model in models}):
+        raise Failure(f"no longer in the file: {', '.join(gone)}", FAILED)
     failed = [model for model in models if not is_ready(model)]
     if failed:
         sentences = [f"{m['name']} is {m['state']}: {m['sentence']}" for m in failed]

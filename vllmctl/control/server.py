@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import socket
 import struct
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol
 
@@ -76,6 +78,8 @@ class ControlServer:
             ]
         )
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        # Bytes that are no HTTP are the sender's trouble: no traceback of them in our log.
+        logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
 
     async def open(self) -> None:
         """Bind and listen. The caller holds the state directory's lock: a socket there is stale."""
@@ -118,6 +122,10 @@ class ControlServer:
             return web.json_response({"error": str(error)}, status=404, headers=headers)
         except web.HTTPException as error:
             return web.json_response({"error": error.reason}, status=error.status, headers=headers)
+        except Exception as error:  # the last resort of a request: loud here, a sentence there
+            traceback.print_exc()
+            body = {"error": f"internal error: {error!r}; the daemon's log has more"}
+            return web.json_response(body, status=500, headers=headers)
         if not response.prepared:
             response.headers.update(headers)
         return response
