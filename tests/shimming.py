@@ -68,6 +68,7 @@ class ShimRun:
         stop_signal: int = signal.SIGTERM,
         stop_grace: float = 20.0,
         called_off: bool = False,
+        record_in_the_way: bool = False,
     ) -> None:
         self.id = uuid.uuid4().hex
         self.cookie = f"VLLMCTL_RUN={self.id}"
@@ -77,6 +78,8 @@ class ShimRun:
         self.log = Path(log) if log else folder / "m.log"
         if not called_off:
             (self.dir / "run.json").write_text("{}")
+        if record_in_the_way:
+            (self.dir / "shim.json").mkdir()
         fields: list[tuple[str, object]] = [
             ("run", self.id),
             ("run_dir", self.dir),

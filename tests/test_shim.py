@@ -250,6 +250,13 @@ def test_the_rest_of_the_tree_has_its_turn_before_kill(start: Start) -> None:
     assert run.output() == b"asked\n"
 
 
+def test_a_shim_that_fails_itself_takes_its_tree_along(start: Start) -> None:
+    run = start("import time; time.sleep(600)", record_in_the_way=True)
+    assert run.wait() == 1
+    assert "IsADirectoryError" in run.errors()
+    assert living(run.cookie) == []
+
+
 def test_a_stopped_leader_is_ended_too(start: Start) -> None:
     run = start("echo up; sleep 60 & wait")
     run.says(b"up\n")

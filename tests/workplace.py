@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vllmctl.backend.processes import alive, members, sweep
+from vllmctl.backend.processes import members, sweep
 from vllmctl.control.client import Client
 from vllmctl.records import DaemonRecord, Process, ShimRecord, read_record
 from vllmctl.statedir import StateDir
@@ -251,12 +251,15 @@ class Site:
         if record is not None and _is_daemon(record.pid):
             os.kill(record.pid, signal.SIGKILL)
             wait_for(lambda: not runs(record.pid), "the daemon to be gone")
+        # By the cookie, which a shim bears too: also a run that has written no record yet.
         if os.path.isdir(self.state.runs):
             self.shims()
-            for run, shim in self._seen.items():
-                if alive(shim.shim):
-                    os.kill(shim.shim.pid, signal.SIGKILL)
-                sweep(run, shim.leader, shim.pipe_inode)
+            for run in {*os.listdir(self.state.runs), *self._seen}:
+                record_of = self._seen.get(run)
+                if record_of is None:
+                    sweep(run, None, None)
+                else:
+                    sweep(run, record_of.leader, record_of.pipe_inode)
         shutil.rmtree(self.root, ignore_errors=True)
 
 

@@ -467,6 +467,13 @@ class Run:
             send(pid, start, signal.SIGKILL)
         self.deadline = time.monotonic() + KILL_INTERVAL
 
+    def abandon(self) -> None:
+        """Kill everything: a bug, or a directory that was taken away, leaves no orphan either."""
+        self.phase = "kill"
+        while self.reap():
+            self.climb()
+            time.sleep(KILL_INTERVAL)
+
     # -- records -----------------------------------------------------------------------------
 
     def write_begin_record(self) -> None:
@@ -613,12 +620,16 @@ def main() -> int:
         return 0
     run = Run(spec, log)
     run.prepare()
-    problem = run.launch()
-    if problem is None:
-        log.mark(f"run {spec.run_id} started: pid {run.leader}")
-        run.write_begin_record()
-        os.close(3)  # the daemon looks at the records when this pipe closes
-    run.loop()
+    try:
+        problem = run.launch()
+        if problem is None:
+            log.mark(f"run {spec.run_id} started: pid {run.leader}")
+            run.write_begin_record()
+            os.close(3)  # the daemon looks at the records when this pipe closes
+        run.loop()
+    except BaseException:
+        run.abandon()
+        raise
     end = run.how_it_ended() if problem is None else f"not executed: {os.strerror(problem[0])}"
     log.mark(f"run {spec.run_id} {end}")
     run.write_exit_record(problem)
