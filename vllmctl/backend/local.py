@@ -19,7 +19,7 @@ from typing import Any
 
 from vllmctl import shim
 from vllmctl.backend import Sight
-from vllmctl.backend.ports import check_host, choose_port, listens
+from vllmctl.ports import check_host, choose_port, listens
 from vllmctl.backend.processes import alive, sweep
 from vllmctl.backend.spawn import Spawner, with_port
 from vllmctl.clock import Clock, Stamp

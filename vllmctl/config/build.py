@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import sys
+from collections.abc import Sequence
 from typing import Literal
 
-from vllmctl.config import command
 from vllmctl.config.definition import Definition, Reader
 from vllmctl.config.dotenv import BadLine, parse_dotenv
 from vllmctl.config.errors import Place
@@ -18,6 +19,7 @@ from vllmctl.config.policy import build_policy
 from vllmctl.config.reading import Reading
 from vllmctl.config.validate import as_list, got
 from vllmctl.core.spec import PORT_PLACEHOLDER, Engine, Instance, Launch
+from vllmctl.vllm import command
 
 VLLM = ("vllm",)
 SIMULATOR = (sys.executable, "-m", "vllmctl.vllm.simulator")
@@ -28,6 +30,7 @@ UNLIMITED = -1
 _DEFAULT = Launch(argv=(), workdir="/")
 _ENGINE_ONLY = ("args", "extra_args", "executable", "engine")
 _RESERVED_VARIABLE = "VLLMCTL_RUN"
+_PLACEHOLDER = re.compile(r"\{(name|model|gpus)\}")
 
 
 def build(definition: Definition, reading: Reading) -> list[Instance]:
@@ -110,7 +113,7 @@ def _commands(
     if engine is Engine.COMMAND:
         words = read.words("command") or []
         _check_command(read, words, gpus, port)
-        argvs = [command.command_argv(words, name=name, model=entry, gpus=gpus) for name in names]
+        argvs = [filled_in(words, name=name, model=entry, gpus=gpus) for name in names]
         return None, None, argvs
     model = read.text("model") or ""
     executable = read.words("executable") or (VLLM if engine is Engine.VLLM else SIMULATOR)
@@ -120,6 +123,14 @@ def _commands(
     _check_args(read, extra_args)
     argv = command.engine_argv(executable, model, host, args, extra_args)
     return model, command.served_name(args, extra_args, model), [argv] * len(names)
+
+
+def filled_in(
+    words: Sequence[str], *, name: str, model: str, gpus: Sequence[int] | None
+) -> tuple[str, ...]:
+    """The words of `command` with {name}, {model} and {gpus}; {port} waits for the start."""
+    values = {"name": name, "model": model, "gpus": ",".join(map(str, gpus or ()))}
+    return tuple(_PLACEHOLDER.sub(lambda found: values[found[1]], word) for word in words)
 
 
 def _check_command(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from vllmctl.config.command import flag_name
 from vllmctl.config.errors import Path, Problems
 from vllmctl.config.nodes import Entry, Node, Scalar, Table
+from vllmctl.vllm.command import flag_name
 
 MERGED = ("args", "env", "limits", "restart", "health", "stop", "log")
 """Mappings that are merged key by key. Everything else is replaced."""

@@ -1,4 +1,4 @@
-"""Settings → the command line. Pure: neither the machine nor the file is known here."""
+"""Settings → the command line of the engine. Pure: neither the machine nor the file is known here."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ RESERVED = {
     "uds": "remove it: vllmctl reaches the model by its host and port",
 }
 """Flags that vllmctl sets itself, and what to do instead."""
-
-_PLACEHOLDER = re.compile(r"\{(name|model|gpus)\}")
 
 
 def flag_name(written: str) -> str:
@@ -103,11 +101,3 @@ def reserved_word(extra_args: Sequence[str]) -> tuple[int, str] | None:
         if name.startswith("--") and flag_name(name[2:]) in RESERVED:
             return index, flag_name(name[2:])
     return None
-
-
-def command_argv(
-    command: Sequence[str], *, name: str, model: str, gpus: Sequence[int] | None
-) -> tuple[str, ...]:
-    """The words with {name}, {model} and {gpus} filled in; {port} waits for the start."""
-    values = {"name": name, "model": model, "gpus": ",".join(map(str, gpus or ()))}
-    return tuple(_PLACEHOLDER.sub(lambda found: values[found[1]], word) for word in command)

@@ -1,4 +1,4 @@
-"""Settings → words of a command line."""
+"""Settings → words of the engine's command line."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vllmctl.config import command
+from vllmctl.config.build import filled_in
+from vllmctl.vllm import command
 
 
 @pytest.mark.parametrize(
@@ -57,12 +58,12 @@ def test_an_engine() -> None:
 
 def test_a_command_keeps_what_is_no_placeholder() -> None:
     words = ["{name}{name}", "{port}", "{}", "{Name}", "{{model}}", "{gpus}"]
-    argv = command.command_argv(words, name="q:2", model="q", gpus=None)
+    argv = filled_in(words, name="q:2", model="q", gpus=None)
     assert argv == ("q:2q:2", "{port}", "{}", "{Name}", "{q}", "")
 
 
 def test_what_a_name_holds_is_not_filled_in_again() -> None:
-    assert command.command_argv(["{name}"], name="{model}", model="x", gpus=()) == ("{model}",)
+    assert filled_in(["{name}"], name="{model}", model="x", gpus=()) == ("{model}",)
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
