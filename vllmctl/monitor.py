@@ -166,12 +166,6 @@ class Monitor:
         return answer
 
     def _api_key(self, instance: Instance) -> str | None:
-        """The key that protects /v1: from the flag, the declared or the inherited environment."""
-        argv = instance.launch.argv
-        for word, following in zip(argv, [*argv[1:], ""], strict=True):
-            if word == "--api-key":
-                return following
-            if word.startswith("--api-key="):
-                return word.partition("=")[2]
+        """The key that protects /v1: from the declared or the inherited environment."""
         declared = dict(instance.launch.env)
         return declared.get("VLLM_API_KEY") or self._environ.get("VLLM_API_KEY")

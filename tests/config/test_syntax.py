@@ -46,7 +46,7 @@ def test_yaml_1_2(text: str, value: object) -> None:
 def test_broken_yaml_is_told_in_one_sentence_with_a_remedy(text: str) -> None:
     problems = Problems()
     root = parse(text, "f", problems)
-    errors = problems.in_order(["f"])
+    errors, _ = problems.in_order(["f"])
     if root is None:
         (error,) = errors
         assert "<" not in error.message or "is not YAML" in error.message

@@ -19,7 +19,6 @@ from typing import Any
 
 from vllmctl import shim
 from vllmctl.backend import Sight
-from vllmctl.ports import check_host, choose_port, listens
 from vllmctl.backend.processes import alive, sweep
 from vllmctl.backend.spawn import Spawner, with_port
 from vllmctl.clock import Clock, Stamp
@@ -27,6 +26,7 @@ from vllmctl.core.observed import Cause, Diagnosis, End, Exit, Run, Stopping
 from vllmctl.core.plan import Action, Forget, ResetCount, StartRun, StopRun, TuneRun
 from vllmctl.core.spec import Instance
 from vllmctl.logfile import LogReader, Position
+from vllmctl.ports import check_host, choose_port, listens
 from vllmctl.records import (
     EndRecord,
     ExecError,

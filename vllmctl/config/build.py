@@ -7,7 +7,7 @@ import os
 import pwd
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from vllmctl.config.definition import Definition, Reader
@@ -172,9 +172,10 @@ def _check_args(read: Reader, extra_args: list[str]) -> None:
                 _check_list(read, name, entry.value)
     if reserved := command.reserved_word(extra_args):
         index, name = reserved
-        read.wrong(
-            f"--{name} is passed by vllmctl itself", command.RESERVED[name], "extra_args", index
+        remedy = command.RESERVED.get(
+            name, "write it under args; it is passed in the environment, where ps does not show it"
         )
+        read.wrong(f"--{name} is passed by vllmctl itself", remedy, "extra_args", index)
 
 
 def _check_list(read: Reader, name: str, values: Listing) -> None:
@@ -220,6 +221,8 @@ def _environment(read: Reader, reading: Reading) -> tuple[tuple[str, str], ...]:
     for index, name in enumerate(read.words("env_file") or ()):
         step = (index,) if isinstance(read.node("env_file"), Listing) else ()
         variables.update(_env_file(read, reading, name, step))
+    given = {**variables, **{name: value.text for name, value in read.pairs("env")}}
+    variables.update(_secret_flags(read, given))
     for name, value in read.pairs("env"):
         variables[name] = value.text
         if name == _RESERVED_VARIABLE:
@@ -227,6 +230,26 @@ def _environment(read: Reader, reading: Reading) -> tuple[tuple[str, str], ...]:
         if name == "CUDA_VISIBLE_DEVICES" and read.node("gpus"):
             read.wrong("is set by vllmctl from gpus", "keep gpus, and remove this", "env", name)
     return tuple(sorted(variables.items()))
+
+
+def _secret_flags(read: Reader, given: Mapping[str, str]) -> dict[str, str]:
+    """Flags that `ps` must not show, as the variables that mean the same."""
+    variables: dict[str, str] = {}
+    for flag, variable in command.IN_THE_ENVIRONMENT.items():
+        node = read.node("args", flag)
+        if isinstance(node, Listing) and len(node.items) == 1:
+            node = node.items[0]
+        if isinstance(node, Scalar):
+            if not command.is_kept_from_ps(flag, node.value):
+                continue
+            variables[variable] = node.text
+            if variable in given:
+                message = f"is given twice: the environment of the model has {variable}"
+                read.wrong(message, "keep one of the two", "args", flag)
+        elif node is not None:
+            message = f"must be one value, because it is passed as {variable}, which ps cannot show"
+            read.wrong(message, "keep one", "args", flag)
+    return variables
 
 
 def _env_file(read: Reader, reading: Reading, name: str, step: tuple[int, ...]) -> dict[str, str]:

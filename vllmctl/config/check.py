@@ -1,19 +1,22 @@
-"""What must hold between models: no port twice, no dependency unknown or circular. Pure."""
+"""What must hold beyond the schema: no port twice, no dependency unknown or circular, no secret
+where others see it. Pure."""
 
 from __future__ import annotations
 
 import graphlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from vllmctl.config.definition import Definition
+from vllmctl.config.definition import Definition, Reader
 from vllmctl.config.errors import Path, Place, Problems
-from vllmctl.config.nodes import Listing, Scalar, Table
-from vllmctl.config.validate import closest
+from vllmctl.config.nodes import Listing, Scalar, Table, leaves
+from vllmctl.config.validate import closest, hidden
 from vllmctl.core.spec import Instance
+from vllmctl.vllm.command import IN_THE_ENVIRONMENT
 
 _EVERYWHERE = ("0.0.0.0", "::", "[::]")
 _LOCAL = ("localhost", "::1")
 _MOST_CYCLES = 20
+_SECRET_FLAGS = {(flag,) for flag in IN_THE_ENVIRONMENT}
 
 
 def check_ports(
@@ -98,6 +101,25 @@ def _cycle(graph: Mapping[str, Collection[str]]) -> list[str] | None:
         start = min(range(len(cycle)), key=lambda index: order.index(cycle[index]))
         return [*cycle[start:], *cycle[:start], cycle[start]]
     return None
+
+
+def check_secrets(definitions: Mapping[str, Definition], problems: Problems) -> None:
+    """A secret belongs into the environment: `ps` and `status` show everything else."""
+    for definition in definitions.values():
+        read = Reader(definition, problems)
+        for path, node in leaves(definition.merged):
+            if path[:1] == ("env",) or (path[:1] == ("args",) and path[1:2] in _SECRET_FLAGS):
+                continue
+            items = enumerate(node.items) if isinstance(node, Listing) else [(None, node)]
+            for index, item in items:
+                step: Path = path if index is None else (*path, index)
+                if isinstance(item, Scalar) and hidden(item, step):
+                    problems.add(
+                        item.place,
+                        read.path(*step),
+                        "holds a secret, which ps and status would show to others",
+                        "put it under env or env_file, and let the program read it there",
+                    )
 
 
 def check_unique(models: Sequence[Table], problems: Problems) -> dict[str, Place]:

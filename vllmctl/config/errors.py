@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from vllmctl.config.secrets import redacted
 
 Path = tuple[str | int, ...]
 """The keys and indices that lead to a value, from the top of its file."""
@@ -12,8 +13,6 @@ Path = tuple[str | int, ...]
 MOST_ERRORS = 1000
 """Nobody reads further, and a hostile file must not cost minutes."""
 
-_SECRET_NAME = re.compile(r"token(?!i)|key|secret|passw|pwd|credential", re.IGNORECASE)
-_SECRET_VALUE = re.compile(r"(hf_|sk-|gh[a-z]_|github_pat_|xox[a-z]-|AKIA|eyJ)")
 _LONGEST_SHOWN = 60
 _DEEPEST_SHOWN = 12
 
@@ -60,9 +59,11 @@ class InvalidConfig(Exception):
         errors: tuple[ConfigError, ...],
         files: tuple[str, ...] = (),
         globs: tuple[str, ...] = (),
+        warnings: tuple[ConfigError, ...] = (),
     ) -> None:
-        super().__init__(errors, files, globs)
+        super().__init__(errors, files, globs, warnings)
         self.errors = errors
+        self.warnings = warnings
         self.files = files
         """Absolute: every file that was read or looked for. A change to one may mend it."""
         self.globs = globs
@@ -76,13 +77,22 @@ class Problems:
 
     def __init__(self) -> None:
         self._errors: dict[tuple[Place, str], ConfigError] = {}
+        self._warnings: dict[tuple[Place, str], ConfigError] = {}
         self._spoilt: set[tuple[str, Path]] = set()
+        self.secrets: set[str] = set()
+        """Values that were filled in and must stand in no message."""
 
     def add(self, place: Place, path: Path, message: str, suggestion: str | None = None) -> None:
         error = ConfigError(place.file, place.line, place.column, dotted(path), message, suggestion)
         self._spoilt.add((place.file, path[: 2 if path[:1] == ("models",) else 1]))
         if len(self._errors) < MOST_ERRORS:
             self._errors.setdefault((place, message), error)
+
+    def warn(self, place: Place, path: Path, message: str, suggestion: str | None = None) -> None:
+        """What is probably wrong, and keeps nothing from running."""
+        error = ConfigError(place.file, place.line, place.column, dotted(path), message, suggestion)
+        if len(self._warnings) < MOST_ERRORS:
+            self._warnings.setdefault((place, message), error)
 
     def spoils(self, file: str, section: Path) -> bool:
         """Whether something is wrong within `models.NAME`, or another top-level key, of a file."""
@@ -95,15 +105,22 @@ class Problems:
     def full(self) -> bool:
         return len(self._errors) >= MOST_ERRORS
 
-    def in_order(self, files: Iterable[str]) -> tuple[ConfigError, ...]:
-        """From the top of the first file to the end of the last."""
+    def in_order(
+        self, files: Iterable[str]
+    ) -> tuple[tuple[ConfigError, ...], tuple[ConfigError, ...]]:
+        """Errors and warnings, from the top of the first file to the end of the last."""
         rank = {file: number for number, file in enumerate(files)}
-        return tuple(
-            sorted(
-                self._errors.values(),
-                key=lambda error: (rank.get(error.file, len(rank)), error.line, error.column),
-            )
-        )
+
+        def ordered(found: Iterable[ConfigError]) -> tuple[ConfigError, ...]:
+            place = [(rank.get(one.file, len(rank)), one.line, one.column, one) for one in found]
+            return tuple(self._redacted(one) for *_, one in sorted(place, key=lambda row: row[:3]))
+
+        return ordered(self._errors.values()), ordered(self._warnings.values())
+
+    def _redacted(self, error: ConfigError) -> ConfigError:
+        secrets = tuple(self.secrets)
+        suggestion = error.suggestion and redacted(error.suggestion, secrets)
+        return replace(error, message=redacted(error.message, secrets), suggestion=suggestion)
 
 
 def dotted(path: Path) -> str:
@@ -115,18 +132,6 @@ def dotted(path: Path) -> str:
         else:
             text += f".{step}" if text else step
     return text if len(path) <= _DEEPEST_SHOWN else f"{text}…"
-
-
-def is_secret(path: Path) -> bool:
-    """Whether a value that lies there must not be shown. The name of a model tells nothing."""
-    if path[:1] == ("models",):
-        path = path[2:]
-    return any(isinstance(step, str) and _SECRET_NAME.search(step) for step in path)
-
-
-def looks_secret(text: str) -> bool:
-    """Whether a text is secret by its own looks: an access token of a well-known form."""
-    return _SECRET_VALUE.match(text) is not None
 
 
 def shown(text: str) -> str:

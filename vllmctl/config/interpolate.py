@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from vllmctl.config.errors import Path, Problems, is_secret
+from vllmctl.config.errors import Path, Problems
 from vllmctl.config.nodes import Entry, Listing, Node, NotANumber, Scalar, Table, typed, unusable
+from vllmctl.config.secrets import is_secret
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _DEEPEST = 10
@@ -123,6 +124,8 @@ class Interpolation:
         except Unresolved as error:
             self._problems.add(node.place, path, error.message, error.suggestion)
             return replace(node, broken=True)
+        if expanded.secret:
+            self._problems.secrets.add(expanded.text)
         if flaw := unusable(expanded.text):
             self._problems.add(node.place, path, *flaw)
             return replace(node, broken=True)

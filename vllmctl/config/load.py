@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from vllmctl.config.build import build
-from vllmctl.config.check import check_dependencies, check_ports, check_unique
+from vllmctl.config.check import check_dependencies, check_ports, check_secrets, check_unique
 from vllmctl.config.definition import Definition
 from vllmctl.config.errors import ConfigError, InvalidConfig, Place, dotted
+from vllmctl.config.flags import Ask, check_flags
 from vllmctl.config.merge import merge, normalise
 from vllmctl.config.nodes import Table, leaves
 from vllmctl.config.reading import Reading
@@ -33,10 +34,15 @@ class Loaded:
     """Absolute: the include patterns, whose directories are to be watched."""
     origins: Mapping[str, Mapping[str, Place]] = field(default_factory=dict)
     """By model and dotted key (`args.max-model-len`): where each value was written."""
+    warnings: tuple[ConfigError, ...] = ()
 
 
-def load(path: str, environ: Mapping[str, str]) -> Loaded:
-    """Reads the file and all that it includes. Raises InvalidConfig, and nothing else."""
+def load(path: str, environ: Mapping[str, str], ask: Ask | None = None) -> Loaded:
+    """Reads the file and all that it includes. Raises InvalidConfig, and nothing else.
+
+    `ask` says which flags the models' own vLLM takes; it may take its time. Without it, flags are
+    not looked at.
+    """
     reading = Reading()
     try:
         os.path.abspath(path)
@@ -53,14 +59,18 @@ def load(path: str, environ: Mapping[str, str]) -> Loaded:
         definitions = _definitions(sources, reading)
         instances = _instances(definitions, reading)
         _check(sources, definitions, instances, complete, reading)
-    if reading.problems:
-        errors = reading.problems.in_order(reading.files.values())
-        raise InvalidConfig(errors, tuple(reading.files), tuple(reading.globs))
+        if ask is not None:
+            first = {one.entry: one for one in instances if one.name == one.entry}
+            check_flags(first, definitions, ask, reading.problems)
+    errors, warnings = reading.problems.in_order(reading.files.values())
+    if errors:
+        raise InvalidConfig(errors, tuple(reading.files), tuple(reading.globs), warnings)
     return Loaded(
         {instance.name: instance for instance in instances},
         tuple(reading.files),
         tuple(reading.globs),
         {name: _origins(definition) for name, definition in definitions.items()},
+        warnings,
     )
 
 
@@ -118,6 +128,7 @@ def _check(
     tables = [table for source in sources if (table := _table(source.root, "models"))]
     places = check_unique(tables, reading.problems)
     check_ports(instances, definitions, reading.problems)
+    check_secrets(definitions, reading.problems)
     # A file that could not be read may define what seems unknown.
     if complete:
         check_dependencies(definitions, places.keys(), reading.problems)

@@ -111,6 +111,10 @@ def _included(source: Source, reading: Reading) -> list[_Named]:
     for index, item in enumerate(items):
         if not isinstance(item, Scalar):
             continue  # not given
+        if item.secret:
+            message = "holds a secret, which the names of files would show to others"
+            reading.problems.add(item.place, ("include",), message, "write the path itself")
+            continue
         step: Path = (index,) if isinstance(node, Listing) else ()
         pattern = os.path.join(os.path.dirname(source.file), item.text)
         reading.globs.append(os.path.normpath(os.path.join(source.directory, item.text)))

@@ -17,9 +17,10 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 from jsonschema.validators import extend
 
-from vllmctl.config.errors import Path, Problems, is_secret, looks_secret, shown
+from vllmctl.config.errors import Path, Problems, shown
 from vllmctl.config.nodes import Listing, Node, Scalar, Table, find, plain
 from vllmctl.config.schema import schema_text
+from vllmctl.config.secrets import is_secret, looks_secret
 
 _TRUE, _FALSE = ("yes", "on", "y", "True"), ("no", "off", "n", "False")
 _FEW = 12
@@ -89,6 +90,8 @@ def got(node: Node, path: Path) -> str:
 
 def hidden(node: Scalar, path: Path) -> bool:
     """Whether the value must not appear in a message."""
+    if isinstance(node.value, bool):
+        return False
     return node.secret or is_secret(path) or looks_secret(node.text)
 
 

@@ -1,4 +1,4 @@
-"""Settings → the command line of the engine. Pure: neither the machine nor the file is known here."""
+"""Settings → the engine's command line. Pure: neither machine nor file is known here."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ RESERVED = {
 }
 """Flags that vllmctl sets itself, and what to do instead."""
 
+IN_THE_ENVIRONMENT = {"api-key": "VLLM_API_KEY", "hf-token": "HF_TOKEN"}
+"""Secret flags, and the variables that mean the same: `ps` shows a flag to everybody."""
+
 
 def flag_name(written: str) -> str:
     """The one name of a flag: vLLM takes `_` for `-`, up to the first dot."""
@@ -33,7 +36,13 @@ def engine_argv(
 ) -> tuple[str, ...]:
     """`vllm serve MODEL …`. Flags are sorted, so that moving a line in the file changes nothing."""
     address = ("--host", host, "--port", PORT_PLACEHOLDER)
-    return (*executable, "serve", model, *address, *flags(args), *extra_args)
+    shown = {name: value for name, value in args.items() if not is_kept_from_ps(name, value)}
+    return (*executable, "serve", model, *address, *flags(shown), *extra_args)
+
+
+def is_kept_from_ps(name: str, value: object) -> bool:
+    """Whether the flag goes into the environment. `hf-token: true` is no secret, but a switch."""
+    return name in IN_THE_ENVIRONMENT and not isinstance(value, bool)
 
 
 def flags(args: Mapping[str, object]) -> list[str]:
@@ -49,15 +58,16 @@ def _flag(name: str, value: object) -> list[str]:
         case False:
             return [f"--no-{name}"]
         case list() | tuple():
-            words = [_word(item) for item in value]
+            words = [as_word(item) for item in value]
         case _:
-            words = [_word(value)]
+            words = [as_word(value)]
     if len(words) == 1 and (words[0].startswith("-") or not words[0]):
         return [f"--{name}={words[0]}"]  # apart, it would be taken for a flag, or for nothing
     return [f"--{name}", *words]
 
 
-def _word(value: object) -> str:
+def as_word(value: object) -> str:
+    """A value as one word of the command line."""
     match value:
         case bool():
             return "true" if value else "false"
@@ -86,7 +96,7 @@ def served_name(args: Mapping[str, object], extra_args: Sequence[str], model: st
     if isinstance(names, list) and names:
         names = names[0]
     if isinstance(names, str | int | float) and not isinstance(names, bool):
-        return _word(names)
+        return as_word(names)
     for index, word in enumerate(extra_args):
         flag, equals, value = word.partition("=")
         if flag_name(flag.removeprefix("--")) == "served-model-name" and flag.startswith("--"):
@@ -95,9 +105,9 @@ def served_name(args: Mapping[str, object], extra_args: Sequence[str], model: st
 
 
 def reserved_word(extra_args: Sequence[str]) -> tuple[int, str] | None:
-    """The first word that is a flag of RESERVED, by its index."""
+    """The first word that is a flag of RESERVED or IN_THE_ENVIRONMENT, by its index."""
     for index, word in enumerate(extra_args):
-        name = word.partition("=")[0]
-        if name.startswith("--") and flag_name(name[2:]) in RESERVED:
-            return index, flag_name(name[2:])
+        name = flag_name(word.partition("=")[0].removeprefix("--"))
+        if word.startswith("--") and (name in RESERVED or name in IN_THE_ENVIRONMENT):
+            return index, name
     return None

@@ -1,0 +1,241 @@
+"""An installation of vLLM on this machine: which flags its own parser takes.
+
+It is asked once (`vllm serve --help=all`, about 9 s) and remembered on disk by the executable's
+path and time of change and the installed version. Asking blocks: not for the loop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import pwd
+import re
+import select
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from glob import escape, glob
+from typing import Any
+
+from vllmctl.vllm.flags import FlagList, from_document, parse_help, shipped, to_document
+
+PATIENCE = 60.0
+"""Seconds that an installation gets to print its help; imports from a cold disk take long."""
+MOST_BYTES = 5_000_000
+"""Of help; that of vLLM 0.32 has 130 kB."""
+QUIET = {
+    "COLUMNS": "200",
+    "NO_COLOR": "1",
+    "CUDA_VISIBLE_DEVICES": "",  # a question must not touch a GPU that serves
+    "HF_HUB_OFFLINE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """How a model's file calls vLLM."""
+
+    executable: tuple[str, ...]
+    workdir: str
+    path: str | None = None
+    """PATH, where the model declares one."""
+    user: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is known of the flags."""
+
+    flags: FlagList
+    unasked: str = ""
+    """Why the installation did not say so itself and the shipped list stands in; else empty."""
+
+
+def cache_folder(environ: Mapping[str, str], uid: int) -> str:
+    """Where answers are kept: /var/cache for root, the XDG cache home for others."""
+    if uid == 0:
+        return "/var/cache/vllmctl"
+    home = environ.get("XDG_CACHE_HOME") or os.path.join(
+        environ.get("HOME") or os.path.expanduser("~"), ".cache"
+    )
+    return os.path.join(home, "vllmctl")
+
+
+class Installations:
+    """Every installation that was asked about; the door of this module."""
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        folder: str,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """`folder` keeps the answers; `tell` hears that a question will take a while."""
+        self._environ = environ
+        self._folder = folder
+        self._tell = tell
+        self._known: dict[str, Answer] = {}
+        self._lock = threading.Lock()
+        self._asked: subprocess.Popen[bytes] | None = None
+        self._closed = False
+
+    def flags(self, call: Call) -> Answer:
+        """The flags that the installation takes, or the shipped list and the reason."""
+        program = self._find(call)
+        if program is None:
+            return Answer(shipped(), f"{call.executable[0]} is not there or not executable")
+        version = installed_version(program)
+        key = _identity(program, call, version)
+        with self._lock:  # one question at a time: two would only slow each other down
+            if key not in self._known:
+                self._known[key] = self._recall(key) or self._ask(program, call, version, key)
+            return self._known[key]
+
+    def close(self) -> None:
+        """Give up a question that is under way; every later one."""
+        self._closed = True
+        if asked := self._asked:
+            _kill(asked)
+
+    def _find(self, call: Call) -> str | None:
+        name = call.executable[0]
+        if "/" in name:
+            program = os.path.join(call.workdir, name)
+            usable = os.path.isfile(program) and os.access(program, os.X_OK)
+            return program if usable else None
+        return shutil.which(name, path=call.path or self._environ.get("PATH", os.defpath))
+
+    # -- the answers of earlier times --------------------------------------------------------
+
+    def _recall(self, key: str) -> Answer | None:
+        try:
+            with open(self._place(key), encoding="utf-8") as file:
+                return Answer(from_document(json.load(file)))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None  # not there, or damaged: it is asked again
+
+    def _keep(self, key: str, flags: FlagList) -> None:
+        place = self._place(key)
+        temporary = f"{place}.{os.getpid()}"
+        try:
+            os.makedirs(self._folder, mode=0o700, exist_ok=True)
+            with open(temporary, "w", encoding="utf-8") as file:
+                json.dump(to_document(flags), file)
+            os.replace(temporary, place)
+        except OSError:  # a full disk, a read-only home: it is asked again the next time
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+
+    def _place(self, key: str) -> str:
+        return os.path.join(self._folder, f"flags-{key}.json")
+
+    # -- asking ------------------------------------------------------------------------------
+
+    def _ask(self, program: str, call: Call, version: str, key: str) -> Answer:
+        self._tell(f"asking {program} for its flags (once for each version, about 10 s) …")
+        words = (program, *call.executable[1:], "serve", "--help=all")
+        try:
+            text = self._output(words, call)
+        except (OSError, KeyError, subprocess.SubprocessError) as error:
+            return Answer(shipped(), f"{program} could not be asked: {error}")
+        flags = parse_help(text, version or "as installed")
+        if flags is None:
+            return Answer(shipped(), f"{program} did not list its flags")
+        self._keep(key, flags)
+        return Answer(flags)
+
+    def _output(self, words: Sequence[str], call: Call) -> str:
+        """What it prints, until it ends or PATIENCE does. Whatever it started is ended with it."""
+        rights: dict[str, Any] = {}
+        environ = {**self._environ, **QUIET}
+        if call.path:
+            environ["PATH"] = call.path
+        if call.user is not None and os.geteuid() == 0:  # never a user's program with root's rights
+            user = pwd.getpwnam(call.user)
+            rights = {
+                "user": user.pw_uid,
+                "group": user.pw_gid,
+                "extra_groups": os.getgrouplist(user.pw_name, user.pw_gid),
+            }
+            environ |= {"HOME": user.pw_dir, "USER": user.pw_name, "LOGNAME": user.pw_name}
+        with subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=call.workdir,
+            env=environ,
+            start_new_session=True,
+            **rights,
+        ) as process:
+            self._asked = process
+            try:
+                assert process.stdout is not None
+                return "" if self._closed else _read(process.stdout.fileno())
+            finally:
+                self._asked = None
+                _kill(process)
+
+
+def _read(fd: int) -> str:
+    deadline = time.monotonic() + PATIENCE
+    content = bytearray()
+    while len(content) < MOST_BYTES:
+        ready, _, _ = select.select([fd], [], [], max(0.0, deadline - time.monotonic()))
+        if not ready:
+            raise subprocess.SubprocessError(f"no answer after {PATIENCE:g} s")
+        chunk = os.read(fd, 65536)
+        if not chunk:
+            break
+        content += chunk
+    return content.decode(errors="replace")
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Its whole group. It is a session's leader, and its number is not free before it is waited
+    for, so nobody else can be hit."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):  # it ended, and left nobody behind
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _identity(program: str, call: Call, version: str) -> str:
+    """What an answer holds for: another file, or another version installed, is asked anew."""
+    status = os.stat(program)
+    real = os.path.realpath(program)
+    words = [program, real, *call.executable[1:], version, status.st_mtime_ns, status.st_size]
+    return hashlib.sha256(json.dumps(words).encode()).hexdigest()[:24]
+
+
+def installed_version(program: str) -> str:
+    """The version of vLLM beside the Python that runs the program, as its installer wrote it down
+    (`vllm-0.32.0.dist-info`); empty where that cannot be seen. No program is run."""
+    python = _python_of(program)
+    if python is None:
+        return ""
+    prefix = os.path.dirname(os.path.dirname(python))
+    pattern = os.path.join(escape(prefix), "lib*", "python3*", "site-packages")
+    for folder in sorted(glob(os.path.join(pattern, "vllm-*.dist-info"))):
+        return os.path.basename(folder).removeprefix("vllm-").removesuffix(".dist-info")
+    return ""
+
+
+def _python_of(program: str) -> str | None:
+    """The interpreter that a script names in its first lines; a Python itself."""
+    if os.path.basename(program).startswith("python"):
+        return program
+    try:
+        with open(program, "rb") as file:
+            head = file.read(1024)
+    except OSError:
+        return None
+    # A path too long for #! stands behind `#!/bin/sh`, in an exec (as pip writes it).
+    found = re.search(rb"(/[^\s'\"]*/python[0-9.]*)", head) if head.startswith(b"#!") else None
+    return os.fsdecode(found[1]) if found else None
