@@ -80,7 +80,11 @@ class Site:
         self.state = StateDir(str(self.root / "state"))
         self.environ = {
             key: value for key, value in os.environ.items() if not key.startswith("VLLMCTL_")
-        } | {"VLLMCTL_STATE_DIR": self.state.root, "VLLMCTL_CONFIG": str(self.file)}
+        } | {
+            "VLLMCTL_STATE_DIR": self.state.root,
+            "VLLMCTL_CONFIG": str(self.file),
+            "XDG_CACHE_HOME": str(self.root / "cache"),
+        }
         self._seen: dict[str, ShimRecord] = {}
         """Every run's record that was seen, also when the run's directory is gone since."""
         self._started: list[subprocess.Popen[str]] = []

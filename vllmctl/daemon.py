@@ -22,13 +22,17 @@ from vllmctl.records import DaemonRecord, read_record, write_record
 from vllmctl.service import SupervisorService
 from vllmctl.statedir import LockHeld, StateDir, StateDirError
 from vllmctl.supervisor import Supervisor
+from vllmctl.vllm.installed import Installations, cache_folder
 
+SWITCH_INTERVAL = 0.001
+"""Seconds for which a thread that reads the file may keep the loop from running."""
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INVALID_CONFIG = 0, 1, 2, 5
 
 
 def main(config_path: str, state_root: str, environ: Mapping[str, str]) -> int:
     """Run a daemon in the foreground; returns its exit code."""
     os.umask(0o077)  # records hold environments; logs are nobody else's business
+    sys.setswitchinterval(SWITCH_INTERVAL)
     state = StateDir(state_root)
     try:
         state.prepare()
@@ -50,7 +54,19 @@ def main(config_path: str, state_root: str, environ: Mapping[str, str]) -> int:
 
 
 async def _main(config_path: str, state: StateDir, environ: Mapping[str, str]) -> int:
-    keeper = Keeper(config_path, state, environ)
+    installations = Installations(
+        environ, cache_folder(environ, os.geteuid()), lambda said: print(said, file=sys.stderr)
+    )
+    try:
+        return await _supervise(config_path, state, environ, installations)
+    finally:
+        installations.close()  # a reading that waits for an answer would hold the exit up
+
+
+async def _supervise(
+    config_path: str, state: StateDir, environ: Mapping[str, str], installations: Installations
+) -> int:
+    keeper = Keeper(config_path, state, environ, installations.flags)
     recalled = keeper.recall()
     trouble = await _try_to_write(keeper, state)
     if keeper.errors and not recalled:
@@ -84,6 +100,7 @@ async def _try_to_write(keeper: Keeper, state: StateDir) -> str:
     """
     try:
         await keeper.read()
+        await keeper.keep()
         record = DaemonRecord(os.getpid(), __version__, Clock().stamp(), keeper.path)
         write_record(state.daemon_record, record)
     except OSError as error:

@@ -14,7 +14,7 @@ import msgspec
 
 from vllmctl.clock import Stamp
 from vllmctl.core.observed import Cause, Diagnosis, Exit
-from vllmctl.core.spec import Instance
+from vllmctl.core.spec import Instance, Setting
 
 T = TypeVar("T")
 
@@ -44,6 +44,8 @@ class ConfigRecord:
     path: str
     generation: int
     instances: dict[str, Instance]
+    settings: dict[str, tuple[Setting, ...]] = field(default_factory=dict)
+    automatic: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,21 +79,21 @@ class Supervisor:
         self.wake()
 
     def saved(self) -> None:
-        """The file may have changed."""
+        """Read the file again (SIGHUP)."""
         self._own(self.read_file())
 
     async def read_file(self) -> None:
         """Read the file, and put into effect what it says if it is right."""
+        if not await self.keeper.read():
+            return
+        self._tell_of_the_file()
+        for _, monitor, _ in self._monitors.values():
+            monitor.policy_changed.set()
+        self.wake()
         try:
-            different = await self.keeper.read()
+            await self.keeper.keep()
         except OSError as error:
             self._trouble("", f"the last good configuration could not be kept: {error}")
-            different = True
-        if different:
-            self._tell_of_the_file()
-            for _, monitor, _ in self._monitors.values():
-                monitor.policy_changed.set()
-            self.wake()
 
     def decide(self) -> Plan:
         """What is to be done now, and what to say of every instance. Changes nothing."""
@@ -113,7 +113,7 @@ class Supervisor:
 
     async def run(self) -> None:
         """Until somebody ends it."""
-        self._own(self.keeper.watch(self.saved))
+        self._own(self.keeper.watch(self.read_file))
         while not self._leaving:
             self._changed.clear()
             try:
@@ -231,6 +231,8 @@ class Supervisor:
         else:
             sentence = f"generation {generation} of {self.keeper.path} is in effect"
             self.events.tell("", "config", sentence)
+        for warning in self.keeper.warnings:
+            self.events.tell("", "config-warning", str(warning))
 
     def _tell_of_moves(self, statuses: Mapping[str, Status]) -> None:
         for name, status in statuses.items():

@@ -26,7 +26,12 @@ from vllmctl.config.dotenv import BadLine, parse_dotenv
     ],
 )
 def test_variables(text: str, variables: dict[str, str]) -> None:
-    assert parse_dotenv(text) == variables
+    assert {name: value for name, (value, _) in parse_dotenv(text).items()} == variables
+
+
+def test_each_variable_has_its_line() -> None:
+    found = parse_dotenv("\n# x\nA='1\n2'\n\nexport B=3\nA=4\n")
+    assert {name: line for name, (_, line) in found.items()} == {"A": 7, "B": 6}
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from vllmctl.core.spec import (
     Policy,
     Restart,
     RestartPolicy,
+    Source,
     Stop,
 )
 
@@ -378,19 +379,55 @@ def test_a_bad_env_file_tells_its_line_and_no_value(tmp_path: Path) -> None:
 
 
 def test_where_each_value_came_from(tmp_path: Path) -> None:
+    (tmp_path / "more.env").write_text("\nC=3\nA=0\nMY_TOKEN=abc\n")
     loaded = read(
         tmp_path,
         """\
         defaults:
           env: {A: 1}
+          env_file: [more.env]
         models:
           q:
-            model: m
-            args: {seed: 2}
+            model: ${ORG}/m
+            args: {seed: 2, api-key: "${MY_KEY}"}
         """,
+        ORG="org",
+        MY_KEY="hunter22",
     )
-    lines = {path: place.line for path, place in loaded.origins["q"].items()}
-    assert lines == {"env.A": 2, "model": 5, "args.seed": 6}
+    found = {one.path: one for one in loaded.settings["q"]}
+    assert {path: (one.line, one.source) for path, one in found.items()} == {
+        "env.A": (2, Source.DEFAULTS),
+        "env_file": (3, Source.DEFAULTS),
+        "model": (6, Source.MODEL),
+        "args.seed": (7, Source.MODEL),
+        "args.api-key": (7, Source.MODEL),
+        "env.C": (2, Source.ENV_FILE),
+        "env.MY_TOKEN": (4, Source.ENV_FILE),
+    }
+    assert (found["model"].value, found["model"].variables) == ("org/m", ("ORG",))
+    assert found["env.C"].file == str(tmp_path / "more.env")
+    assert found["env_file"].value == ["more.env"]
+    hidden = {path for path, one in found.items() if one.hidden}
+    assert hidden == {"args.api-key", "env.MY_TOKEN"}
+    assert "hunter22" not in repr(loaded.settings)
+    assert found["args.api-key"].value == found["env.MY_TOKEN"].value == "(hidden)"
+
+
+def test_secret_flags_are_passed_in_the_environment(tmp_path: Path) -> None:
+    launch = one(tmp_path, "model: m\nargs: {api-key: abc, hf_token: [xyz], seed: 1}").launch
+    assert launch.env == (("HF_TOKEN", "xyz"), ("VLLM_API_KEY", "abc"))
+    assert launch.argv[-2:] == ("--seed", "1")
+    assert "--hf-token" in one(tmp_path, "model: m\nargs: {hf-token: true}").launch.argv
+
+
+def test_manual_reload(tmp_path: Path) -> None:
+    assert read(tmp_path, "models: {}").automatic
+    assert not read(tmp_path, "models: {}\nreload: manual").automatic
+    (tmp_path / "more.yaml").write_text("models: {}\nreload: manual\n")
+    assert errors(tmp_path, "models: {}\ninclude: more.yaml") == [
+        "more.yaml:2:1: reload: applies to the whole configuration, and belongs into its main "
+        "file; move it there"
+    ]
 
 
 def test_both_answers_cross_a_process_boundary(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pwd
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from vllmctl.config.definition import Definition, Reader
@@ -17,8 +18,9 @@ from vllmctl.config.files import Unreadable, read_text
 from vllmctl.config.nodes import Listing, Scalar, Table, unusable
 from vllmctl.config.policy import build_policy
 from vllmctl.config.reading import Reading
+from vllmctl.config.settings import settings_of
 from vllmctl.config.validate import as_list, got
-from vllmctl.core.spec import PORT_PLACEHOLDER, Engine, Instance, Launch
+from vllmctl.core.spec import PORT_PLACEHOLDER, Engine, Instance, Launch, Setting
 from vllmctl.vllm import command
 
 VLLM = ("vllm",)
@@ -33,12 +35,20 @@ _RESERVED_VARIABLE = "VLLMCTL_RUN"
 _PLACEHOLDER = re.compile(r"\{(name|model|gpus)\}")
 
 
-def build(definition: Definition, reading: Reading) -> list[Instance]:
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What a model of the file is made into."""
+
+    instances: list[Instance]
+    settings: list[Setting]
+
+
+def build(definition: Definition, reading: Reading) -> Built:
     """Its replicas. What does not go together is reported to `reading`."""
     read = Reader(definition, reading.problems)
     engine = _engine(read)
     if engine is None:
-        return []
+        return Built([], [])
     port = _port(read)
     replicas = read.integer(1, "replicas")
     if replicas > 1 and isinstance(port, int):
@@ -48,9 +58,10 @@ def build(definition: Definition, reading: Reading) -> list[Instance]:
     host = read.text("host") or _DEFAULT.host
     model, served, argvs = _commands(read, engine, names, host, gpus, port)
     policy = build_policy(read, port is not None)
-    environment = _environment(read, reading)
+    from_files = _env_files(read, reading)
+    environment = _environment(read, from_files)
     workdir, user, limits = _workdir(read), _user(read), _limits(read)
-    return [
+    instances = [
         Instance(
             name=name,
             entry=definition.name,
@@ -71,6 +82,7 @@ def build(definition: Definition, reading: Reading) -> list[Instance]:
         )
         for name, argv in zip(names, argvs, strict=True)
     ]
+    return Built(instances, settings_of(definition, from_files))
 
 
 def _engine(read: Reader) -> Engine | None:
@@ -216,11 +228,10 @@ def _gpus(read: Reader) -> tuple[int, ...] | None:
     return gpus
 
 
-def _environment(read: Reader, reading: Reading) -> tuple[tuple[str, str], ...]:
-    variables: dict[str, str] = {}
-    for index, name in enumerate(read.words("env_file") or ()):
-        step = (index,) if isinstance(read.node("env_file"), Listing) else ()
-        variables.update(_env_file(read, reading, name, step))
+def _environment(
+    read: Reader, from_files: Mapping[str, tuple[str, Place]]
+) -> tuple[tuple[str, str], ...]:
+    variables = {name: value for name, (value, _) in from_files.items()}
     given = {**variables, **{name: value.text for name, value in read.pairs("env")}}
     variables.update(_secret_flags(read, given))
     for name, value in read.pairs("env"):
@@ -252,7 +263,18 @@ def _secret_flags(read: Reader, given: Mapping[str, str]) -> dict[str, str]:
     return variables
 
 
-def _env_file(read: Reader, reading: Reading, name: str, step: tuple[int, ...]) -> dict[str, str]:
+def _env_files(read: Reader, reading: Reading) -> dict[str, tuple[str, Place]]:
+    """The variables of all its files, and where each stands; a later file wins."""
+    variables: dict[str, tuple[str, Place]] = {}
+    for index, name in enumerate(read.words("env_file") or ()):
+        step = (index,) if isinstance(read.node("env_file"), Listing) else ()
+        variables.update(_env_file(read, reading, name, step))
+    return variables
+
+
+def _env_file(
+    read: Reader, reading: Reading, name: str, step: tuple[int, ...]
+) -> dict[str, tuple[str, Place]]:
     path = os.path.normpath(os.path.join(read.definition.directory, name))
     reading.files.setdefault(path, path)
     try:
@@ -266,7 +288,11 @@ def _env_file(read: Reader, reading: Reading, name: str, step: tuple[int, ...]) 
     except BadLine as error:
         reading.problems.add(Place(path, error.line, 1), (), error.message, error.suggestion)
         return {}
-    return {name: value for name, value in variables.items() if not unusable(value)}
+    return {
+        name: (value, Place(path, line, 1))
+        for name, (value, line) in variables.items()
+        if not unusable(value)
+    }
 
 
 def _workdir(read: Reader) -> str:

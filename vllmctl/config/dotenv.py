@@ -28,10 +28,13 @@ class BadLine(Exception):
     suggestion: str
 
 
-def parse_dotenv(text: str) -> dict[str, str]:
-    """The variables; of two of one name the later wins. Raises BadLine."""
-    variables: dict[str, str] = {}
-    position = 0
+def parse_dotenv(text: str) -> dict[str, tuple[str, int]]:
+    """The variables, each with its value and line; of two of one name the later wins.
+
+    Raises BadLine.
+    """
+    variables: dict[str, tuple[str, int]] = {}
+    position, line, counted = 0, 1, 0
     while position < len(text):
         if blank := _BLANK.match(text, position):
             position = max(blank.end(), position + 1)
@@ -40,7 +43,10 @@ def parse_dotenv(text: str) -> dict[str, str]:
         if start is None:
             remedy = "write it so, or put a '#' before it"
             raise _bad(text, position, "is not VARIABLE=value", remedy)
-        variables[start[1]], position = _value(text, start.end())
+        line += text.count("\n", counted, position)
+        counted = position
+        value, position = _value(text, start.end())
+        variables[start[1]] = (value, line)
     return variables
 
 

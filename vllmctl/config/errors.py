@@ -118,9 +118,9 @@ class Problems:
         return ordered(self._errors.values()), ordered(self._warnings.values())
 
     def _redacted(self, error: ConfigError) -> ConfigError:
-        secrets = tuple(self.secrets)
-        suggestion = error.suggestion and redacted(error.suggestion, secrets)
-        return replace(error, message=redacted(error.message, secrets), suggestion=suggestion)
+        suggestion = error.suggestion and redacted(error.suggestion, self.secrets)
+        message = redacted(error.message, self.secrets)
+        return replace(error, message=message, suggestion=suggestion)
 
 
 def dotted(path: Path) -> str:

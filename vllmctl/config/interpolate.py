@@ -26,8 +26,9 @@ class Unresolved(Exception):
 @dataclass(frozen=True, slots=True)
 class Expanded:
     text: str
-    secret: bool = False
-    """The value of a variable that looks like a secret is in it."""
+    secrets: tuple[str, ...] = ()
+    """Values of variables that are named like a secret; they are in the text."""
+    variables: tuple[str, ...] = ()
 
 
 def expand(text: str, environ: Mapping[str, str], depth: int = 0) -> Expanded:
@@ -35,7 +36,8 @@ def expand(text: str, environ: Mapping[str, str], depth: int = 0) -> Expanded:
     if depth > _DEEPEST:
         raise Unresolved("has defaults nested too deeply", "write the value itself")
     done: list[str] = []
-    secret = False
+    variables: list[str] = []
+    secrets: list[str] = []
     position = 0
     while (dollar := text.find("$", position)) >= 0:
         done.append(text[position:dollar])
@@ -44,13 +46,14 @@ def expand(text: str, environ: Mapping[str, str], depth: int = 0) -> Expanded:
             end = _closing(text, dollar + 2)
             part = _substitute(text[dollar + 2 : end], environ, depth)
             done.append(part.text)
-            secret = secret or part.secret
+            variables += part.variables
+            secrets += part.secrets
             position = end + 1
         else:
             done.append("$")
             position = dollar + (2 if following == "$" else 1)
     done.append(text[position:])
-    return Expanded("".join(done), secret)
+    return Expanded("".join(done), tuple(secrets), tuple(variables))
 
 
 def _closing(text: str, start: int) -> int:
@@ -81,7 +84,7 @@ def _substitute(inside: str, environ: Mapping[str, str], depth: int) -> Expanded
         )
     value = environ.get(name)
     if value is not None and (value or empty_counts):
-        return Expanded(value, is_secret((name,)))
+        return Expanded(value, (value,) if is_secret((name,)) else (), (name,))
     if operator == "-":
         return expand(operand, environ, depth + 1)
     state = "is not set" if value is None else "is empty"
@@ -124,15 +127,20 @@ class Interpolation:
         except Unresolved as error:
             self._problems.add(node.place, path, error.message, error.suggestion)
             return replace(node, broken=True)
-        if expanded.secret:
-            self._problems.secrets.add(expanded.text)
+        self._problems.secrets.update(expanded.secrets)
         if flaw := unusable(expanded.text):
             self._problems.add(node.place, path, *flaw)
             return replace(node, broken=True)
-        if expanded.text == node.text:
+        if expanded.text == node.text and not expanded.variables:
             return node
         value = _retyped(expanded.text) if node.plain else expanded.text
-        return replace(node, value=value, text=expanded.text, secret=expanded.secret)
+        return replace(
+            node,
+            value=value,
+            text=expanded.text,
+            secret=bool(expanded.secrets),
+            variables=expanded.variables,
+        )
 
 
 def _retyped(text: str) -> str | int | float | bool:

@@ -6,16 +6,16 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from vllmctl.config.build import build
+from vllmctl.config.build import Built, build
 from vllmctl.config.check import check_dependencies, check_ports, check_secrets, check_unique
 from vllmctl.config.definition import Definition
-from vllmctl.config.errors import ConfigError, InvalidConfig, Place, dotted
+from vllmctl.config.errors import ConfigError, InvalidConfig, Place
 from vllmctl.config.flags import Ask, check_flags
 from vllmctl.config.merge import merge, normalise
-from vllmctl.config.nodes import Table, leaves
+from vllmctl.config.nodes import Scalar, Table
 from vllmctl.config.reading import Reading
 from vllmctl.config.sources import Source, read_sources
-from vllmctl.core.spec import Instance
+from vllmctl.core.spec import Instance, Setting
 
 MOST_INSTANCES = 10_000
 
@@ -32,9 +32,12 @@ class Loaded:
     """Absolute: every file that was read, to be watched."""
     globs: tuple[str, ...] = ()
     """Absolute: the include patterns, whose directories are to be watched."""
-    origins: Mapping[str, Mapping[str, Place]] = field(default_factory=dict)
-    """By model and dotted key (`args.max-model-len`): where each value was written."""
+    settings: Mapping[str, tuple[Setting, ...]] = field(default_factory=dict)
+    """By model: each value, and where it was written."""
     warnings: tuple[ConfigError, ...] = ()
+    """What is probably wrong, and keeps nothing from running."""
+    automatic: bool = True
+    """False: `reload: manual`."""
 
 
 def load(path: str, environ: Mapping[str, str], ask: Ask | None = None) -> Loaded:
@@ -50,14 +53,15 @@ def load(path: str, environ: Mapping[str, str], ask: Ask | None = None) -> Loade
         message = "the current directory no longer exists"
         raise InvalidConfig((ConfigError(path, 1, 1, "", message, "change to another"),)) from None
     sources = read_sources(path, environ, reading)
-    instances: list[Instance] = []
-    definitions: dict[str, Definition] = {}
+    built: dict[str, Built] = {}
     if not reading.problems.full:
         complete = len(sources) == len(reading.files) and not any(
             reading.problems.spoils(source.file, ("include",)) for source in sources
         )
         definitions = _definitions(sources, reading)
-        instances = _instances(definitions, reading)
+        built = _built(definitions, reading)
+        instances = [instance for one in built.values() for instance in one.instances]
+        _check_mode(sources, reading)
         _check(sources, definitions, instances, complete, reading)
         if ask is not None:
             first = {one.entry: one for one in instances if one.name == one.entry}
@@ -66,11 +70,12 @@ def load(path: str, environ: Mapping[str, str], ask: Ask | None = None) -> Loade
     if errors:
         raise InvalidConfig(errors, tuple(reading.files), tuple(reading.globs), warnings)
     return Loaded(
-        {instance.name: instance for instance in instances},
+        {instance.name: instance for one in built.values() for instance in one.instances},
         tuple(reading.files),
         tuple(reading.globs),
-        {name: _origins(definition) for name, definition in definitions.items()},
+        {name: tuple(one.settings) for name, one in built.items()},
         warnings,
+        _mode(sources[0]) != "manual",
     )
 
 
@@ -103,19 +108,34 @@ def _table(root: Table, key: str) -> Table | None:
     return node if isinstance(node, Table) else None
 
 
-def _instances(definitions: Mapping[str, Definition], reading: Reading) -> list[Instance]:
-    instances: list[Instance] = []
-    for definition in definitions.values():
-        if len(instances) > MOST_INSTANCES:
+def _built(definitions: Mapping[str, Definition], reading: Reading) -> dict[str, Built]:
+    built: dict[str, Built] = {}
+    count = 0
+    for name, definition in definitions.items():
+        if count > MOST_INSTANCES:
             reading.problems.add(
                 definition.place,
-                ("models", definition.name),
+                ("models", name),
                 f"makes more than {MOST_INSTANCES} instances in all",
                 "lower replicas",
             )
             break
-        instances += build(definition, reading)
-    return instances
+        built[name] = build(definition, reading)
+        count += len(built[name].instances)
+    return built
+
+
+def _mode(source: Source) -> str | None:
+    node = source.sound.get("reload")
+    return node.text if isinstance(node, Scalar) else None
+
+
+def _check_mode(sources: list[Source], reading: Reading) -> None:
+    for source in sources[1:]:
+        if _mode(source) is not None:
+            place = source.root.entries["reload"].place
+            message = "applies to the whole configuration, and belongs into its main file"
+            reading.problems.add(place, ("reload",), message, "move it there")
 
 
 def _check(
@@ -132,7 +152,3 @@ def _check(
     # A file that could not be read may define what seems unknown.
     if complete:
         check_dependencies(definitions, places.keys(), reading.problems)
-
-
-def _origins(definition: Definition) -> dict[str, Place]:
-    return {dotted(path): node.place for path, node in leaves(definition.merged)}

@@ -27,6 +27,8 @@ class Scalar:
     """Not in quotes."""
     secret: bool = False
     """It holds the value of a variable that must not be shown."""
+    variables: tuple[str, ...] = ()
+    """The environment variables that were filled in."""
     broken: bool = False
     """A mistake in it has been reported; its value means nothing."""
 

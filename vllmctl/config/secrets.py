@@ -7,6 +7,7 @@ named like a secret and are none (`max-num-batched-tokens`, `ssl-keyfile`).
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 Path = tuple[str | int, ...]
 
@@ -56,9 +57,9 @@ def looks_secret(text: str) -> bool:
     return _SECRET_VALUE.match(text) is not None
 
 
-def redacted(text: str, secrets: tuple[str, ...]) -> str:
+def redacted(text: str, secrets: Iterable[str]) -> str:
     """The text without the secrets, wherever they stand in it."""
-    for secret in secrets:
+    for secret in sorted(secrets, key=len, reverse=True):  # one may be a part of another
         if len(secret) >= _SHORTEST and secret in text:
             text = text.replace(secret, HIDDEN)
     return re.sub(rf"\b{_SECRET_VALUE.pattern}", HIDDEN, text)

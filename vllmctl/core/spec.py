@@ -14,7 +14,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 PORT_PLACEHOLDER = "{port}"
 """Stands in `Launch.argv` where the port goes; it is filled in when the process is started."""
@@ -142,6 +142,32 @@ class Instance:
     served: str | None = None
     """The name `/v1/models` must list before the instance is ready; None: it is not asked."""
     policy: Policy = field(default_factory=Policy)
+
+
+class Source(StrEnum):
+    """Who said a value."""
+
+    MODEL = "model"
+    DEFAULTS = "defaults"
+    ENV_FILE = "env_file"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One value of a model's definition, and where it was written; for a person who asks."""
+
+    path: str
+    """From the model on: `args.max-model-len`."""
+    value: Any
+    """As plain data, its variables filled in; a stand-in where it is a secret."""
+    source: Source
+    file: str
+    line: int
+    column: int
+    variables: tuple[str, ...] = ()
+    """The environment variables that were filled in."""
+    hidden: bool = False
+    """It is a secret."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,13 +59,12 @@ class Answer:
 
 
 def cache_folder(environ: Mapping[str, str], uid: int) -> str:
-    """Where answers are kept: /var/cache for root, the XDG cache home for others."""
+    """Where answers are kept: in the XDG cache home; without one /var/cache for root."""
+    if home := environ.get("XDG_CACHE_HOME"):
+        return os.path.join(home, "vllmctl")
     if uid == 0:
         return "/var/cache/vllmctl"
-    home = environ.get("XDG_CACHE_HOME") or os.path.join(
-        environ.get("HOME") or os.path.expanduser("~"), ".cache"
-    )
-    return os.path.join(home, "vllmctl")
+    return os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".cache", "vllmctl")
 
 
 class Installations:
