@@ -256,7 +256,8 @@ def test_a_closed_pipe_is_no_error(site: Site) -> None:
 def test_the_daemon_s_death_while_somebody_waits(site: Site) -> None:
     site.simulate(chat={"args": {"simulate-hang-loading": True}, "stop": {"grace": "100ms"}})
     waiting = site.spawn("start")
-    wait_for(lambda: os.path.exists(site.state.log("chat")), "the start")
+    assert waiting.stdout is not None
+    assert "started the daemon" in waiting.stdout.readline()
     site.kill_daemon()
     out, _ = waiting.communicate(timeout=30)
     assert waiting.returncode == 3

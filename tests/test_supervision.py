@@ -476,6 +476,8 @@ def test_a_second_start_of_a_running_model_changes_nothing(site: Site) -> None:
 def test_a_stranger_s_answer_on_the_port_is_not_ready(site: Site) -> None:
     """A server of the same model that somebody else runs there answers every probe well."""
     port = free_port()
+    site.simulate(chat={"port": port, "restart": {"max_restarts": 0}, "autostart": False})
+    site.start()  # the file is in effect before the stranger comes; else it would be refused
     stranger = subprocess.Popen(
         [sys.executable, "-m", "vllmctl.vllm.simulator", "serve", "demo", "--port", str(port)],
         stdout=subprocess.DEVNULL,
@@ -483,8 +485,7 @@ def test_a_stranger_s_answer_on_the_port_is_not_ready(site: Site) -> None:
     )
     try:
         wait_for(lambda: get(f"http://127.0.0.1:{port}/health")[0] == 200, "the stranger")
-        site.simulate(chat={"port": port, "restart": {"max_restarts": 0}})
-        assert site.run("start").returncode == 1
+        assert site.run("start", "chat").returncode == 1
         moves = [event["event"] for event in site.events("chat")]
         assert "RUNNING" not in moves
         assert site.model("chat")["last_exit"]["diagnosis"]["class"] == "port_in_use"

@@ -13,6 +13,7 @@ from vllmctl.config.errors import ConfigError, InvalidConfig
 from vllmctl.config.flags import Ask
 from vllmctl.config.load import Loaded, load
 from vllmctl.core.spec import Desired, Setting
+from vllmctl.ports import Listeners
 from vllmctl.records import ConfigRecord, read_record, write_record
 from vllmctl.statedir import StateDir
 from vllmctl.watch import Fingerprint, Watched, watch
@@ -79,6 +80,8 @@ class Keeper:
         It need not be on disk before it is in effect: the next daemon reads the file itself, and
         takes this only if the file is broken by then.
         """
+        if self.desired.generation == 0:
+            return  # there was no good one yet
         record = ConfigRecord(
             self.path,
             self.desired.generation,
@@ -90,7 +93,11 @@ class Keeper:
 
     def load(self, path: str) -> Loaded:
         """A file as this daemon reads it; raises InvalidConfig. Blocks: not for the loop."""
-        return load(path, self._environ, self._ask)
+        # What the file said before stays right, whoever has taken a port since: the run that
+        # does not get it says so.
+        ports = [instance.launch.port for instance in self.desired.instances.values()]
+        listeners = Listeners([port for port in ports if isinstance(port, int)])
+        return load(path, self._environ, self._ask, listeners)
 
     async def watch(self, saved: Callable[[], Awaitable[None]]) -> None:
         """Await `saved` after every burst of changes to what matters, until cancelled."""

@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from vllmctl import __version__
 from vllmctl.backend import Sight
+from vllmctl.config.errors import ConfigError, InvalidConfig
 from vllmctl.control.server import Refused
 from vllmctl.core import lifecycle
 from vllmctl.core.plan import Status
-from vllmctl.core.select import Candidate, select
+from vllmctl.core.select import Candidate, UnknownName, select
 from vllmctl.core.spec import Instance
 from vllmctl.logfile import LogReader, last_lines
 from vllmctl.statedir import StateDir
 from vllmctl.supervisor import Supervisor
-from vllmctl.view import model_document
+from vllmctl.view import definition_document, model_document
 
 FOLLOW_INTERVAL = 0.2
 """Seconds between two looks at a log that somebody follows."""
@@ -50,7 +51,9 @@ class SupervisorService:
                     "path": self._supervisor.keeper.path,
                     "generation": self._supervisor.keeper.desired.generation,
                     "valid": not self._supervisor.keeper.errors,
-                    "errors": [asdict(error) for error in self._supervisor.keeper.errors],
+                    "errors": _documents(self._supervisor.keeper.errors),
+                    "warnings": _documents(self._supervisor.keeper.warnings),
+                    "reload": "auto" if self._supervisor.keeper.automatic else "manual",
                 },
             },
             "models": [
@@ -101,10 +104,48 @@ class SupervisorService:
 
     async def reload(self) -> dict[str, Any]:
         await self._supervisor.read_file()
-        if self._supervisor.keeper.errors:
-            errors = [asdict(error) for error in self._supervisor.keeper.errors]
-            raise Refused(422, "the file is not valid", errors=errors)
-        return {"generation": self._supervisor.keeper.desired.generation}
+        keeper = self._supervisor.keeper
+        if keeper.errors:
+            raise Refused(422, "the file is not valid", errors=_documents(keeper.errors))
+        return {"generation": keeper.desired.generation, "warnings": _documents(keeper.warnings)}
+
+    async def diff(self, file: str | None) -> dict[str, Any]:
+        keeper = self._supervisor.keeper
+        path = file or keeper.path
+        try:
+            loaded = await asyncio.to_thread(keeper.load, path)
+        except InvalidConfig as invalid:
+            raise Refused(422, f"{path} is not valid", errors=_documents(invalid.errors)) from None
+        changes = self._supervisor.diff(loaded.instances)
+        return {
+            "file": path,
+            "changes": [
+                {
+                    "name": change.name,
+                    "action": str(change.effect),
+                    "reason": change.reason,
+                    "fields": list(change.fields),
+                }
+                for change in changes
+            ],
+            "warnings": _documents(loaded.warnings),
+        }
+
+    def definition(self, word: str) -> dict[str, Any]:
+        keeper = self._supervisor.keeper
+        sights = self._supervisor.backend.sights()
+        found = [
+            definition_document(
+                keeper.desired.instances[name],
+                keeper.settings.get(keeper.desired.instances[name].entry, ()),
+                sights.get(name, Sight()),
+            )
+            for name in self._select(word)
+            if name in keeper.desired.instances
+        ]
+        if not found:
+            raise UnknownName(f"{word!r} is no longer in the file")
+        return {"definitions": found}
 
     async def shutdown(self, keep_models: bool) -> dict[str, Any]:
         if keep_models:
@@ -160,6 +201,10 @@ class SupervisorService:
             **self._supervisor.keeper.desired.instances,
         }
         return select((_candidate(name, instance) for name, instance in instances.items()), [word])
+
+
+def _documents(errors: Iterable[ConfigError]) -> list[dict[str, Any]]:
+    return [asdict(error) for error in errors]
 
 
 def _candidate(name: str, instance: Instance | None) -> Candidate:

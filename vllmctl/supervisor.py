@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from vllmctl.backend import Sight
 from vllmctl.backend.local import Ending, LocalBackend
 from vllmctl.clock import Clock
+from vllmctl.config.secrets import is_secret, redacted
 from vllmctl.core import lifecycle
+from vllmctl.core.diff import Change, diff
 from vllmctl.core.lifecycle import State
 from vllmctl.core.observed import Diagnosis, Facts, Observed
 from vllmctl.core.plan import (
@@ -28,7 +31,7 @@ from vllmctl.core.plan import (
     TuneRun,
     plan,
 )
-from vllmctl.core.spec import Engine
+from vllmctl.core.spec import Desired, Engine, Instance
 from vllmctl.events import Events
 from vllmctl.intent import Intent
 from vllmctl.keeper import Keeper
@@ -51,7 +54,9 @@ class Supervisor:
         self.events = Events(state.events, self.clock)
         self.intent = Intent(state)
         self._changed = asyncio.Event()
-        self.backend = LocalBackend(state, self.clock, environ, _diagnose, self.wake, self._trouble)
+        self.backend = LocalBackend(
+            state, self.clock, environ, self._diagnose, self.wake, self._trouble
+        )
         self.shutting_down = False
         self._leaving = False
         self._state = state
@@ -97,7 +102,14 @@ class Supervisor:
 
     def decide(self) -> Plan:
         """What is to be done now, and what to say of every instance. Changes nothing."""
-        return plan(self.keeper.desired, self._observe(), self.clock.now())
+        desired = self.keeper.desired
+        return plan(desired, self._observe(desired.instances), self.clock.now())
+
+    def diff(self, instances: Mapping[str, Instance]) -> tuple[Change, ...]:
+        """What would happen if the file said this. Changes nothing."""
+        after = Desired(instances, self.keeper.desired.generation + 1)
+        names = {**self.keeper.desired.instances, **instances}
+        return diff(self.keeper.desired, after, self._observe(names), self.clock.now())
 
     def checked_at(self, name: str) -> float | None:
         """When the instance was last probed."""
@@ -143,10 +155,10 @@ class Supervisor:
         self._keep_monitors()
         return decided.wake_at
 
-    def _observe(self) -> Observed:
+    def _observe(self, wanted: Iterable[str]) -> Observed:
         facts = {}
         sights = self.backend.sights()
-        for name in {**self.keeper.desired.instances, **sights}:
+        for name in dict.fromkeys([*wanted, *sights]):
             sight = sights.get(name, Sight())
             facts[name] = Facts(
                 run=sight.run,
@@ -217,6 +229,25 @@ class Supervisor:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._trouble("", f"internal error: {error!r}")
 
+    def _diagnose(self, ending: Ending) -> Diagnosis:
+        """Why a run ended; secrets in its log are not repeated. Blocks: not for the loop."""
+        diagnosis = _by_log(ending)
+        settings = self.keeper.settings.get(ending.instance.entry, ())
+        hidden = {one.path.removeprefix("env.") for one in settings if one.hidden}
+        secrets = [
+            value
+            for name, value in [*self._environ.items(), *ending.instance.launch.env]
+            if name in hidden or is_secret((name,))
+        ]
+        return replace(
+            diagnosis,
+            cause=redacted(diagnosis.cause, secrets),
+            hint=redacted(diagnosis.hint, secrets),
+            evidence=tuple(
+                replace(one, text=redacted(one.text, secrets)) for one in diagnosis.evidence
+            ),
+        )
+
     # -- what it tells -----------------------------------------------------------------------
 
     def _trouble(self, name: str, sentence: str) -> None:
@@ -259,7 +290,7 @@ class Supervisor:
                 pass  # the move that follows says it, or nobody needs to know
 
 
-def _diagnose(ending: Ending) -> Diagnosis:
+def _by_log(ending: Ending) -> Diagnosis:
     failed = ending.exec_error
     return by_ending(
         ending.exit,

@@ -1,14 +1,19 @@
-"""What `status --json` shows: a plain document made from what is wanted, seen and decided."""
+"""What `status --json` and `show --json` show: plain documents made from what is wanted, seen and
+decided."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 from vllmctl.backend import Sight
 from vllmctl.clock import Clock
+from vllmctl.config.secrets import HIDDEN
 from vllmctl.core.observed import ASKED, Diagnosis, End
 from vllmctl.core.plan import Status
-from vllmctl.core.spec import Instance
+from vllmctl.core.spec import Instance, Setting
+from vllmctl.vllm.command import IN_THE_ENVIRONMENT
 from vllmctl.vllm.probe import base_url
 
 
@@ -58,6 +63,33 @@ def model_document(
         },
         "last_exit": _end_document(sight.end, clock),
     }
+
+
+def definition_document(
+    instance: Instance, settings: Iterable[Setting], sight: Sight
+) -> dict[str, Any]:
+    """What one instance is made of. Secrets are not in it."""
+    launch = instance.launch
+    given = {setting.path: setting for setting in settings}
+    secret = {path.removeprefix("env.") for path, one in given.items() if one.hidden}
+    running = sight.run is not None and sight.run.launch == launch
+    return {
+        "name": instance.name,
+        "entry": instance.entry,
+        "engine": str(instance.engine),
+        "command": list(sight.argv if running else launch.argv),
+        "workdir": launch.workdir,
+        "user": launch.user,
+        "environment": {
+            name: HIDDEN if name in secret or name in _SECRET_VARIABLES else value
+            for name, value in launch.env
+        },
+        "settings": [asdict(setting) | {"source": str(setting.source)} for setting in settings],
+    }
+
+
+_SECRET_VARIABLES = frozenset(IN_THE_ENVIRONMENT.values())
+"""They may have been given as flags."""
 
 
 def diagnosis_document(diagnosis: Diagnosis) -> dict[str, Any]:

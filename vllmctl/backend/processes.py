@@ -15,10 +15,9 @@ import os
 import signal
 import time
 
+from vllmctl.core.spec import RUN_VARIABLE
 from vllmctl.records import Process
 from vllmctl.shim import KILL_INTERVAL, descendants, process_stat, process_table, send
-
-COOKIE = "VLLMCTL_RUN"
 
 
 def alive(process: Process) -> bool:
@@ -61,7 +60,7 @@ def sweep(run: str, leader: Process | None, pipe_inode: int | None) -> int:
 def _has_cookie(pid: int, run: str) -> bool:
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
-            return f"{COOKIE}={run}".encode() in file.read().split(b"\0")
+            return f"{RUN_VARIABLE}={run}".encode() in file.read().split(b"\0")
     except OSError:
         return False  # gone, or somebody else's
 

@@ -11,8 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from vllmctl import shim
-from vllmctl.backend.processes import COOKIE
-from vllmctl.core.spec import PORT_PLACEHOLDER, Instance
+from vllmctl.core.spec import PORT_PLACEHOLDER, RUN_VARIABLE, Instance
 from vllmctl.records import RunRecord, write_record
 from vllmctl.statedir import StateDir
 
@@ -69,7 +68,7 @@ class Spawner:
                 sys.executable,
                 shim_command(record.instance.name),
                 # A child between fork and exec has its shim's environment: it must be found, too.
-                self._shim_environ | {COOKIE: record.run},
+                self._shim_environ | {RUN_VARIABLE: record.run},
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, spec, 0),
                     (os.POSIX_SPAWN_DUP2, errors, 1),
@@ -112,7 +111,7 @@ class Spawner:
         if launch.gpus is not None:
             environ["CUDA_VISIBLE_DEVICES"] = ",".join(str(gpu) for gpu in launch.gpus)
         environ |= dict(launch.env)
-        environ[COOKIE] = record.run
+        environ[RUN_VARIABLE] = record.run
         fields += [("limit", f"{name}={number}") for name, number in launch.limits]
         fields += [("argv", word) for word in record.argv]
         fields += [("env", f"{key}={value}") for key, value in environ.items()]

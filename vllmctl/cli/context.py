@@ -69,7 +69,9 @@ class Context:
         """Raise what the daemon's refusal means here."""
         sentence = reply.body.get("error", f"the daemon answered {reply.status}")
         if reply.body.get("errors"):
-            sentence = error_lines(reply.body["errors"])
+            from vllmctl.cli.mistakes import mistakes
+
+            sentence = mistakes(reply.body["errors"])
         codes = {404: NO_SUCH_NAME, 422: INVALID_CONFIG}
         raise Failure(sentence, codes.get(reply.status, FAILED))
 
@@ -110,17 +112,6 @@ def _here(name: str) -> str:
         return os.path.abspath(name)
     except FileNotFoundError:
         return name
-
-
-def error_lines(errors: list[dict[str, Any]]) -> str:
-    """Configuration errors as text, one a line."""
-    lines = []
-    for error in errors:
-        place = f"{error['file']}:{error['line']}:{error['column']}"
-        path = f"{error['path']}: " if error["path"] else ""
-        suggestion = f" ({error['suggestion']})" if error["suggestion"] else ""
-        lines.append(f"{place}: {path}{error['message']}{suggestion}")
-    return "\n".join(lines)
 
 
 class Duration(click.ParamType[float]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from vllmctl.cli.context import Context, pass_context
+from vllmctl.cli.mistakes import warn
 
 
 @click.command("reload")
@@ -12,4 +13,5 @@ from vllmctl.cli.context import Context, pass_context
 def command(context: Context) -> None:
     """Make the daemon read models.yaml now, and say what is wrong with it."""
     reply = context.ask("POST", "/v1/reload")
+    warn(reply.body["warnings"])
     click.echo(f"generation {reply.body['generation']} is in effect")

@@ -12,11 +12,11 @@ from vllmctl.cli.context import (
     Context,
     Duration,
     Failure,
-    error_lines,
     names_argument,
     pass_context,
 )
 from vllmctl.cli.launch import ensure_daemon
+from vllmctl.cli.mistakes import mistakes, warn
 from vllmctl.cli.waiting import is_hopeless, is_ready, wait_until
 
 
@@ -75,6 +75,7 @@ def _check_file(context: Context, document: dict[str, Any]) -> None:
     if not config["valid"]:
         click.echo(
             f"vllmctl: the file is not valid; generation {config['generation']} stays in effect:\n"
-            f"{error_lines(config['errors'])}",
+            f"{mistakes(config['errors'])}",
             err=True,
         )
+    warn(config["warnings"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from datetime import datetime
 from typing import Any
@@ -12,11 +13,11 @@ import click
 from vllmctl.cli.context import (
     NOT_RUNNING,
     Context,
-    error_lines,
     json_option,
     names_argument,
     pass_context,
 )
+from vllmctl.cli.mistakes import mistakes
 from vllmctl.cli.output import paint, plain_text
 
 WATCH_INTERVAL = 1.0
@@ -58,7 +59,7 @@ def _print(document: dict[str, Any]) -> None:
         click.echo(
             f"{config['path']} is not valid; generation {config['generation']} stays in effect:"
         )
-        click.echo(error_lines(config["errors"]))
+        click.echo(mistakes(config["errors"], sys.stdout))
         click.echo()
     models = document["models"]
     if not models:

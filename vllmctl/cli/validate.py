@@ -12,10 +12,10 @@ from vllmctl.cli.context import (
     INVALID_CONFIG,
     Context,
     Failure,
-    error_lines,
     json_option,
     pass_context,
 )
+from vllmctl.cli.mistakes import mistakes, warn
 
 
 @click.command("validate")
@@ -23,20 +23,32 @@ from vllmctl.cli.context import (
 @json_option
 @pass_context
 def command(context: Context, file: str | None, as_json: bool) -> int:
-    """Check models.yaml and show every error at once; needs no daemon."""
-    from vllmctl.config.errors import InvalidConfig
+    """Check models.yaml and show every error at once; needs no daemon.
+
+    An installation of vLLM that the file names is asked which flags it takes, once for each
+    version. Warnings are told, and change nothing.
+    """
+    from vllmctl.config.errors import ConfigError, InvalidConfig
     from vllmctl.config.load import load
+    from vllmctl.ports import Listeners
+    from vllmctl.vllm.installed import Installations, cache_folder
 
     path = os.path.abspath(file) if file else context.config
+    folder = cache_folder(os.environ, os.geteuid())
+    installations = Installations(os.environ, folder, lambda said: click.echo(said, err=True))
+    found: tuple[ConfigError, ...] = ()
     try:
-        count = len(load(path, os.environ).instances)
-        errors = []
+        loaded = load(path, os.environ, installations.flags, Listeners())
+        count, warned = len(loaded.instances), loaded.warnings
     except InvalidConfig as invalid:
-        errors = [asdict(error) for error in invalid.errors]
+        count, found, warned = 0, invalid.errors, invalid.warnings
+    errors, warnings = ([asdict(one) for one in some] for some in (found, warned))
     if as_json:
-        click.echo(json.dumps({"valid": not errors, "errors": errors}, indent=2))
-    elif errors:
-        raise Failure(error_lines(errors), INVALID_CONFIG)
-    else:
-        click.echo(f"{path} is valid ({count} {'model' if count == 1 else 'models'})")
+        document = {"valid": not errors, "errors": errors, "warnings": warnings}
+        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        return INVALID_CONFIG if errors else 0
+    warn(warnings)
+    if errors:
+        raise Failure(mistakes(errors), INVALID_CONFIG)
+    click.echo(f"{path} is valid ({count} {'model' if count == 1 else 'models'})")
     return INVALID_CONFIG if errors else 0

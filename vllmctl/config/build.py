@@ -20,7 +20,7 @@ from vllmctl.config.policy import build_policy
 from vllmctl.config.reading import Reading
 from vllmctl.config.settings import settings_of
 from vllmctl.config.validate import as_list, got
-from vllmctl.core.spec import PORT_PLACEHOLDER, Engine, Instance, Launch, Setting
+from vllmctl.core.spec import PORT_PLACEHOLDER, RUN_VARIABLE, Engine, Instance, Launch, Setting
 from vllmctl.vllm import command
 
 VLLM = ("vllm",)
@@ -31,7 +31,6 @@ UNLIMITED = -1
 
 _DEFAULT = Launch(argv=(), workdir="/")
 _ENGINE_ONLY = ("args", "extra_args", "executable", "engine")
-_RESERVED_VARIABLE = "VLLMCTL_RUN"
 _PLACEHOLDER = re.compile(r"\{(name|model|gpus)\}")
 
 
@@ -236,7 +235,7 @@ def _environment(
     variables.update(_secret_flags(read, given))
     for name, value in read.pairs("env"):
         variables[name] = value.text
-        if name == _RESERVED_VARIABLE:
+        if name == RUN_VARIABLE:
             read.wrong("is set by vllmctl itself", "remove it", "env", name)
         if name == "CUDA_VISIBLE_DEVICES" and read.node("gpus"):
             read.wrong("is set by vllmctl from gpus", "keep gpus, and remove this", "env", name)

@@ -1,5 +1,5 @@
 """What must hold beyond the schema: no port twice, no dependency unknown or circular, no secret
-where others see it. Pure."""
+where others see it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from vllmctl.config.errors import Path, Place, Problems
 from vllmctl.config.nodes import Listing, Scalar, Table, leaves
 from vllmctl.config.validate import closest, hidden
 from vllmctl.core.spec import Instance
+from vllmctl.ports import Listeners
 from vllmctl.vllm.command import IN_THE_ENVIRONMENT
 
 _EVERYWHERE = ("0.0.0.0", "::", "[::]")
@@ -40,6 +41,27 @@ def check_ports(
                 )
                 break
         taken[port].append(instance)
+
+
+def check_held_ports(
+    instances: Mapping[str, Instance],
+    definitions: Mapping[str, Definition],
+    listeners: Listeners,
+    problems: Problems,
+) -> None:
+    """No port that another program has. `instances` are the first of each model, by model."""
+    for name, instance in instances.items():
+        port = instance.launch.port
+        holder = listeners.holder(instance.launch.host, port) if isinstance(port, int) else None
+        if holder is None or holder.run:
+            continue
+        place, path = _port_of(definitions[name])
+        if holder.pid is None:  # it may as well be a run of somebody else's vllmctl
+            message = f"port {port} is held by a program of another user"
+            problems.warn(place, path, message, "end it, or give the model another port")
+        else:
+            message = f"port {port} is held by another program: {holder.name} (pid {holder.pid})"
+            problems.add(place, path, message, "end it, or give the model another port")
 
 
 def _meet(one: str, other: str) -> bool:

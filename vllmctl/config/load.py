@@ -7,7 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from vllmctl.config.build import Built, build
-from vllmctl.config.check import check_dependencies, check_ports, check_secrets, check_unique
+from vllmctl.config.check import (
+    check_dependencies,
+    check_held_ports,
+    check_ports,
+    check_secrets,
+    check_unique,
+)
 from vllmctl.config.definition import Definition
 from vllmctl.config.errors import ConfigError, InvalidConfig, Place
 from vllmctl.config.flags import Ask, check_flags
@@ -16,6 +22,7 @@ from vllmctl.config.nodes import Scalar, Table
 from vllmctl.config.reading import Reading
 from vllmctl.config.sources import Source, read_sources
 from vllmctl.core.spec import Instance, Setting
+from vllmctl.ports import Listeners
 
 MOST_INSTANCES = 10_000
 
@@ -40,11 +47,16 @@ class Loaded:
     """False: `reload: manual`."""
 
 
-def load(path: str, environ: Mapping[str, str], ask: Ask | None = None) -> Loaded:
+def load(
+    path: str,
+    environ: Mapping[str, str],
+    ask: Ask | None = None,
+    listeners: Listeners | None = None,
+) -> Loaded:
     """Reads the file and all that it includes. Raises InvalidConfig, and nothing else.
 
     `ask` says which flags the models' own vLLM takes; it may take its time. Without it, flags are
-    not looked at.
+    not looked at. `listeners` are those that may be in the way of a port.
     """
     reading = Reading()
     try:
@@ -63,8 +75,10 @@ def load(path: str, environ: Mapping[str, str], ask: Ask | None = None) -> Loade
         instances = [instance for one in built.values() for instance in one.instances]
         _check_mode(sources, reading)
         _check(sources, definitions, instances, complete, reading)
+        first = {one.entry: one for one in instances if one.name == one.entry}
+        if listeners is not None:
+            check_held_ports(first, definitions, listeners, reading.problems)
         if ask is not None:
-            first = {one.entry: one for one in instances if one.name == one.entry}
             check_flags(first, definitions, ask, reading.problems)
     errors, warnings = reading.problems.in_order(reading.files.values())
     if errors:

@@ -49,6 +49,10 @@ class Service(Protocol):
 
     async def reload(self) -> dict[str, Any]: ...
 
+    async def diff(self, file: str | None) -> dict[str, Any]: ...
+
+    def definition(self, word: str) -> dict[str, Any]: ...
+
     async def shutdown(self, keep_models: bool) -> dict[str, Any]: ...
 
     def plan(self) -> dict[str, Any]: ...
@@ -71,8 +75,10 @@ class ControlServer:
                 web.get("/v1/models/{name}", self._model),
                 web.post("/v1/models/{name}/{verb}", self._command),
                 web.get("/v1/models/{name}/log", self._log),
+                web.get("/v1/models/{name}/definition", self._definition),
                 web.get("/v1/events", self._events),
                 web.get("/v1/plan", self._plan),
+                web.get("/v1/diff", self._diff),
                 web.post("/v1/reload", self._reload),
                 web.post("/v1/shutdown", self._shutdown),
             ]
@@ -144,6 +150,15 @@ class ControlServer:
 
     async def _plan(self, _: web.Request) -> web.Response:
         return web.json_response(self._service.plan())
+
+    async def _diff(self, request: web.Request) -> web.Response:
+        file = request.query.get("file")
+        if file is not None and not file.startswith("/"):
+            raise Refused(400, f"file must be an absolute path (got {file!r})")
+        return web.json_response(await self._service.diff(file))
+
+    async def _definition(self, request: web.Request) -> web.Response:
+        return web.json_response(self._service.definition(request.match_info["name"]))
 
     async def _reload(self, _: web.Request) -> web.Response:
         return web.json_response(await self._service.reload())

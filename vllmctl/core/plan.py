@@ -7,10 +7,11 @@ Each instance gets a state and one sentence: why it is so, what happens next, an
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from vllmctl.core import restart
+from vllmctl.core.fields import changed_launch
 from vllmctl.core.lifecycle import State
 from vllmctl.core.observed import ASKED, Cause, Facts, Observed, Run, Stopping
 from vllmctl.core.restart import counted
@@ -189,7 +190,7 @@ def _reason_to_stop(
     if facts.held:
         return Cause.OPERATOR, "stopped by hand"
     if run.launch != instance.launch:
-        what = ", ".join(changed_fields(run.launch, instance.launch))
+        what = ", ".join(changed_launch(run.launch, instance.launch))
         return Cause.REPLACE, f"its launch changed: {what}"
     if run.generation < facts.generation:
         return Cause.RESTART, "a restart was asked for"
@@ -404,43 +405,6 @@ def _share_a_gpu(one: Launch, other: Launch) -> bool:
 
 
 # -- words -----------------------------------------------------------------------------------
-
-
-def changed_fields(old: Launch, new: Launch) -> list[str]:
-    """The fields in which two launches differ; for a command, the arguments where it can tell."""
-    names = []
-    for field in fields(Launch):
-        before, after = getattr(old, field.name), getattr(new, field.name)
-        if before == after:
-            continue
-        if field.name == "argv":
-            names += list(_changed_arguments(before, after)) or ["command"]
-        elif field.name in ("env", "limits"):
-            differing = sorted({key for key, _ in set(before) ^ set(after)})
-            names += [f"{field.name}.{key}" for key in differing]
-        else:
-            names.append(field.name)
-    return names
-
-
-def _changed_arguments(old: tuple[str, ...], new: tuple[str, ...]) -> Iterator[str]:
-    before, after = _arguments(old), _arguments(new)
-    for flag in dict.fromkeys([*before, *after]):
-        if before.get(flag) != after.get(flag):
-            yield f"args.{flag.removeprefix('--')}" if flag.startswith("--") else "command"
-
-
-def _arguments(argv: tuple[str, ...]) -> dict[str, list[str]]:
-    """The command's words, grouped under the flag before them ("": those before any flag)."""
-    groups: dict[str, list[str]] = {"": []}
-    flag = ""
-    for word in argv:
-        if word.startswith("--"):
-            flag, equals, value = word.partition("=")
-            groups.setdefault(flag, []).extend([value] if equals else [])
-        else:
-            groups[flag].append(word)
-    return groups
 
 
 def duration(seconds: float) -> str:

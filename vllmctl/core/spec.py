@@ -20,6 +20,10 @@ PORT_PLACEHOLDER = "{port}"
 """Stands in `Launch.argv` where the port goes; it is filled in when the process is started."""
 
 
+RUN_VARIABLE = "VLLMCTL_RUN"
+"""The environment variable that every process of a run is given; its value is the run's id."""
+
+
 class Engine(StrEnum):
     """What kind of server an instance is, so what may be expected of it."""
 
