@@ -23,6 +23,8 @@ VERBS = {
     "status": "Show what runs, and why what does not run does not.",
     "tail": "Show the log of a model.",
     "validate": "Check models.yaml; needs no daemon.",
+    "set": "Change a value in models.yaml; comments and form stay.",
+    "unset": "Remove a value, or a model, from models.yaml.",
     "reload": "Make the daemon read models.yaml now.",
     "schema": "Print the JSON Schema of models.yaml.",
     "daemon": "Run the daemon in the foreground.",
