@@ -126,7 +126,7 @@ class Site:
             "    if 'simulator' not in m.name and not m.name.endswith('__main__'):\n"
             "        importlib.import_module(m.name)\n"
             "from vllmctl.config.load import load\n"
-            "try: load('/dev/null', {})\n"
+            "try: load(os.environ['VLLMCTL_CONFIG'], {})\n"
             "except Exception: pass\n"
             f"os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})\n"
             "from vllmctl.cli import main; sys.exit(main())"

@@ -24,6 +24,8 @@ VERBS = {
     "tail": "Show the log of a model.",
     "validate": "Check models.yaml; needs no daemon.",
     "diff": "Show what a reload would do to each model.",
+    "set": "Change a value in models.yaml; comments and form stay.",
+    "unset": "Remove a value, or a model, from models.yaml.",
     "reload": "Make the daemon read models.yaml now.",
     "show": "Show the definition of a model that is in effect, and where each value is from.",
     "schema": "Print the JSON Schema of models.yaml.",

@@ -19,9 +19,18 @@ class Unreadable(Exception):
 
 def read_text(path: str) -> str:
     """The text of a regular file of moderate size in UTF-8; raises Unreadable."""
+    fd = open_file(path)
+    try:
+        return decoded(read_bytes(fd))
+    finally:
+        os.close(fd)
+
+
+def open_file(path: str) -> int:
+    """A descriptor to read from; raises Unreadable."""
     try:
         # Not blocking: opening a FIFO that nobody writes to would wait for ever.
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         raise Unreadable(f"no such file: {path}", "create it, or correct the name") from None
     except OSError as error:
@@ -29,13 +38,10 @@ def read_text(path: str) -> str:
         raise Unreadable(f"cannot be opened: {reason}", "make it readable") from None
     except ValueError:
         raise Unreadable("is not a possible file name", "name another file") from None
-    try:
-        return _text(_content(fd))
-    finally:
-        os.close(fd)
 
 
-def _content(fd: int) -> bytes:
+def read_bytes(fd: int) -> bytes:
+    """All of it, if it is a regular file of moderate size; raises Unreadable."""
     status = os.fstat(fd)
     if stat.S_ISDIR(status.st_mode):
         raise Unreadable("is a directory", "name a file in it")
@@ -53,7 +59,8 @@ def _content(fd: int) -> bytes:
     return content
 
 
-def _text(content: bytes) -> str:
+def decoded(content: bytes) -> str:
+    """Its text, without a byte order mark; raises Unreadable."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

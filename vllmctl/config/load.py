@@ -52,13 +52,16 @@ def load(
     environ: Mapping[str, str],
     ask: Ask | None = None,
     listeners: Listeners | None = None,
+    *,
+    instead: Mapping[str, str] | None = None,
 ) -> Loaded:
     """Reads the file and all that it includes. Raises InvalidConfig, and nothing else.
 
     `ask` says which flags the models' own vLLM takes; it may take its time. Without it, flags are
-    not looked at. `listeners` are those that may be in the way of a port.
+    not looked at. `listeners` are those that may be in the way of a port. `instead`: real path →
+    a text that is read in place of what that file holds.
     """
-    reading = Reading()
+    reading = Reading(instead=instead or {})
     try:
         os.path.abspath(path)
     except OSError:

@@ -17,14 +17,14 @@ def normalise(model: Table, path: Path, problems: Problems) -> Table:
     entries = dict(model.entries)
     restart = entries.get("restart")
     if restart and isinstance(restart.value, Scalar):
-        entries["restart"] = Entry(restart.place, _long_restart(restart.value))
+        entries["restart"] = Entry(restart.place, long_restart(restart.value))
     args = entries.get("args")
     if args and isinstance(args.value, Table):
         entries["args"] = Entry(args.place, _named_flags(args.value, (*path, "args"), problems))
     return Table(model.place, entries)
 
 
-def _long_restart(short: Scalar) -> Table:
+def long_restart(short: Scalar) -> Table:
     policy, colon, most = short.text.partition(":")
     values = {"policy": Scalar(short.place, policy, policy)}
     if colon:

@@ -54,14 +54,16 @@ def read_sources(path: str, environ: Mapping[str, str], reading: Reading) -> lis
         if identity in real:
             continue
         real.add(identity)
-        source = _read(named, environ, reading)
+        source = _read(named, identity, environ, reading)
         if source is not None:
             sources.append(source)
             waiting.extend(_included(source, reading))
     return sources
 
 
-def _read(named: _Named, environ: Mapping[str, str], reading: Reading) -> Source | None:
+def _read(
+    named: _Named, identity: str, environ: Mapping[str, str], reading: Reading
+) -> Source | None:
     absolute = os.path.abspath(named.file)
     reading.files[absolute] = named.file
     problems = reading.problems
@@ -72,7 +74,9 @@ def _read(named: _Named, environ: Mapping[str, str], reading: Reading) -> Source
         )
         return None
     try:
-        text = read_text(named.file)
+        text = reading.instead.get(identity)
+        if text is None:
+            text = read_text(named.file)
     except Unreadable as error:
         if named.place and error.message.startswith("no such file"):
             problems.add(named.place, named.path, error.message, error.suggestion)
