@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from workplace import COMMAND, NOBODY, Site, quick, wait_for
+from workplace import COMMAND, NOBODY, Site, quick
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 

@@ -20,7 +20,7 @@ import pytest
 from workplace import NOBODY, Site, quick, wait_for
 
 from vllmctl import cli
-from vllmctl.config import replace
+from vllmctl.editing import replace
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 

@@ -9,29 +9,30 @@ from typing import TYPE_CHECKING
 
 import click
 
+from vllmctl.cli.asking import installations
 from vllmctl.cli.context import (
     INVALID_CONFIG,
     NO_SUCH_NAME,
     USAGE,
     Context,
     Failure,
-    error_lines,
 )
+from vllmctl.cli.mistakes import mistakes, sentence
 
 if TYPE_CHECKING:
-    from vllmctl.config.change import Wish
+    from vllmctl.editing.change import Wish
 
 
 def carry_out(context: Context, wishes: Sequence[Wish]) -> None:
     """Prints a line for each wish; Failure if one cannot be met, and then none is."""
-    from vllmctl.config.change import UnknownModel, WouldBeInvalid, change
     from vllmctl.config.errors import InvalidConfig
-    from vllmctl.config.replace import NotReplaced
-    from vllmctl.config.shared import Refused
-    from vllmctl.config.words import BadWord
+    from vllmctl.editing.change import UnknownModel, WouldBeInvalid, change
+    from vllmctl.editing.replace import NotReplaced
+    from vllmctl.editing.shared import Refused
+    from vllmctl.editing.words import BadWord
 
     try:
-        changes = change(context.config, os.environ, wishes)
+        changes = change(context.config, os.environ, wishes, installations().flags)
     except BadWord as error:
         raise Failure(str(error), USAGE) from None
     except UnknownModel as error:
@@ -39,9 +40,12 @@ def carry_out(context: Context, wishes: Sequence[Wish]) -> None:
     except (Refused, NotReplaced) as error:
         raise Failure(str(error)) from None
     except InvalidConfig as invalid:
-        lines = error_lines([asdict(error) for error in invalid.errors])
-        counted = "; lines are counted with the change" * isinstance(invalid, WouldBeInvalid)
-        raise Failure(f"{lines}\nnothing was changed{counted}", INVALID_CONFIG) from None
+        errors = [asdict(error) for error in invalid.errors]
+        if isinstance(invalid, WouldBeInvalid):  # no line of it is in the file
+            lines = "\n".join(sentence(error) for error in errors)
+            said = f"{lines}\nnothing was changed; lines are counted with the change"
+            raise Failure(said, INVALID_CONFIG) from None
+        raise Failure(f"{mistakes(errors)}\nnothing was changed", INVALID_CONFIG) from None
     for one in changes:
         what = f"{one.before} → {one.after}" if one.done else f"{one.after} already"
         click.echo(f"{one.file}:{one.line}: {one.path}: {what}")

@@ -31,8 +31,8 @@ def command(context: Context, words: tuple[str, ...]) -> None:
     replaced as a whole; several values are changed together or not at all. A daemon takes the
     change by itself, unless the file says `reload: manual`.
     """
-    from vllmctl.config.change import Wish
-    from vllmctl.config.words import BadWord, value_of
+    from vllmctl.editing.change import Wish
+    from vllmctl.editing.words import BadWord, value_of
 
     if len(words) % 2:
         raise Failure(

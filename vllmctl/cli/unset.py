@@ -17,6 +17,6 @@ def command(context: Context, paths: tuple[str, ...]) -> None:
     PATH is NAME.key, as for `vllmctl set`; NAME alone removes the model. Mappings that are empty
     then go along. The file is checked before it is replaced, and replaced as a whole.
     """
-    from vllmctl.config.change import Wish
+    from vllmctl.editing.change import Wish
 
     carry_out(context, [Wish(path, None) for path in paths])

@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 import click
 
+from vllmctl.cli.asking import installations
 from vllmctl.cli.context import (
     INVALID_CONFIG,
     Context,
@@ -31,14 +32,11 @@ def command(context: Context, file: str | None, as_json: bool) -> int:
     from vllmctl.config.errors import ConfigError, InvalidConfig
     from vllmctl.config.load import load
     from vllmctl.ports import Listeners
-    from vllmctl.vllm.installed import Installations, cache_folder
 
     path = os.path.abspath(file) if file else context.config
-    folder = cache_folder(os.environ, os.geteuid())
-    installations = Installations(os.environ, folder, lambda said: click.echo(said, err=True))
     found: tuple[ConfigError, ...] = ()
     try:
-        loaded = load(path, os.environ, installations.flags, Listeners())
+        loaded = load(path, os.environ, installations().flags, Listeners())
         count, warned = len(loaded.instances), loaded.warnings
     except InvalidConfig as invalid:
         count, found, warned = 0, invalid.errors, invalid.warnings

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from vllmctl.config.errors import Path
-from vllmctl.config.lines import line_number
-from vllmctl.config.spans import Alias, Mapping, Part, Source
-from vllmctl.config.words import said
+from vllmctl.editing.lines import line_number
+from vllmctl.editing.spans import Alias, Mapping, Part, Source
+from vllmctl.editing.words import said
 
 
 class Refused(Exception):

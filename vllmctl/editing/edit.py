@@ -12,11 +12,12 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from vllmctl.config import emit
-from vllmctl.config.brackets import add_in_brackets, cut_in_brackets, has_comment
 from vllmctl.config.document import parse
 from vllmctl.config.errors import Path, Place, Problems
-from vllmctl.config.lines import (
+from vllmctl.config.nodes import Entry, Listing, Node, Table
+from vllmctl.editing import emit
+from vllmctl.editing.brackets import add_in_brackets, cut_in_brackets, has_comment
+from vllmctl.editing.lines import (
     Splice,
     block_end,
     column,
@@ -31,11 +32,10 @@ from vllmctl.config.lines import (
     spliced,
     without_lines,
 )
-from vllmctl.config.meaning import Meaning, meaning, stays, with_value, without_value
-from vllmctl.config.nodes import Entry, Listing, Node, Table
-from vllmctl.config.shared import Refused, must_not_be_needed, must_not_be_shared, must_not_hide
-from vllmctl.config.spans import Mapping, Pair, Part, Sequence, Source, Text, compose
-from vllmctl.config.words import said
+from vllmctl.editing.meaning import Meaning, meaning, stays, with_value, without_value
+from vllmctl.editing.shared import Refused, must_not_be_needed, must_not_be_shared, must_not_hide
+from vllmctl.editing.spans import Mapping, Pair, Part, Sequence, Source, Text, compose
+from vllmctl.editing.words import said
 
 _USUAL_STEP = 2
 _DASH = re.compile(r"[ \t]*-[ \t]+\Z")

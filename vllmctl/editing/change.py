@@ -10,20 +10,22 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from vllmctl.config.edit import edited, removed, tree_of
-from vllmctl.config.emit import inline
 from vllmctl.config.errors import InvalidConfig, Path
+from vllmctl.config.flags import Ask
 from vllmctl.config.load import load
-from vllmctl.config.meaning import meaning
 from vllmctl.config.merge import long_restart
 from vllmctl.config.nodes import Entry, Listing, Node, Scalar, Table, find
 from vllmctl.config.reading import Reading
-from vllmctl.config.replace import HeldFile, NotReplaced, Overtaken, held
 from vllmctl.config.secrets import HIDDEN, is_secret, looks_secret
-from vllmctl.config.shared import Refused
 from vllmctl.config.sources import Source, read_sources
 from vllmctl.config.validate import closest
-from vllmctl.config.words import DEFAULTS, BadWord, said, split_new, split_path, steps_of
+from vllmctl.editing.edit import edited, removed, tree_of
+from vllmctl.editing.emit import inline
+from vllmctl.editing.meaning import meaning
+from vllmctl.editing.replace import HeldFile, NotReplaced, Overtaken, held
+from vllmctl.editing.shared import Refused
+from vllmctl.editing.words import DEFAULTS, BadWord, said, split_new, split_path, steps_of
+from vllmctl.ports import Listeners
 
 _MOST_ROUNDS = 20
 _LONGEST_SHOWN = 80
@@ -63,8 +65,12 @@ class WouldBeInvalid(InvalidConfig):
     """With the change; lines are counted with it."""
 
 
-def change(main: str, environ: Mapping[str, str], wishes: Sequence[Wish]) -> list[Change]:
-    """Raises BadWord, UnknownModel, Refused, InvalidConfig or NotReplaced; then nothing was
+def change(
+    main: str, environ: Mapping[str, str], wishes: Sequence[Wish], ask: Ask | None = None
+) -> list[Change]:
+    """`ask` says which flags the models' own vLLM takes.
+
+    Raises BadWord, UnknownModel, Refused, InvalidConfig or NotReplaced; then nothing was
     changed."""
     for _ in range(_MOST_ROUNDS):
         target = _target(main, environ, wishes, {})
@@ -73,14 +79,19 @@ def change(main: str, environ: Mapping[str, str], wishes: Sequence[Wish]) -> lis
             if _target(main, environ, wishes, {file.path: file.text}) != target:
                 continue
             try:
-                return _change(file, target, main, environ, wishes)
+                return _change(file, target, main, environ, wishes, ask)
             except Overtaken:
                 continue
     raise NotReplaced(f"{main} is saved by others again and again; try later")
 
 
 def _change(
-    file: HeldFile, name: str, main: str, environ: Mapping[str, str], wishes: Sequence[Wish]
+    file: HeldFile,
+    name: str,
+    main: str,
+    environ: Mapping[str, str],
+    wishes: Sequence[Wish],
+    ask: Ask | None,
 ) -> list[Change]:
     text = file.text
     done: list[tuple[Wish, Path, bool]] = []
@@ -90,7 +101,7 @@ def _change(
         done.append((wish, steps, before != text))
     if text != file.text:
         try:
-            load(main, environ, instead={file.path: text})
+            load(main, environ, ask, Listeners(), instead={file.path: text})
         except InvalidConfig as invalid:
             raise WouldBeInvalid(invalid.errors, invalid.files, invalid.globs) from None
         file.replace(text)

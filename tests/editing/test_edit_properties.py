@@ -10,13 +10,13 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vllmctl.config import emit
 from vllmctl.config.document import parse
-from vllmctl.config.edit import edited, removed
 from vllmctl.config.errors import Path, Place, Problems
-from vllmctl.config.meaning import stays
 from vllmctl.config.nodes import Entry, Listing, Node, Scalar, Table, plain
-from vllmctl.config.shared import Refused
+from vllmctl.editing import emit
+from vllmctl.editing.edit import edited, removed
+from vllmctl.editing.meaning import stays
+from vllmctl.editing.shared import Refused
 
 HERE = Place("", 1, 1)
 COMMENT = re.compile(r"#c[0-9]+;")

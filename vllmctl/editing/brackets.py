@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from vllmctl.config.lines import (
+from vllmctl.editing.lines import (
     Splice,
     inserted,
     is_blank,
@@ -13,7 +13,7 @@ from vllmctl.config.lines import (
     line_start,
     margin,
 )
-from vllmctl.config.spans import Mapping, Pair, Part, Sequence
+from vllmctl.editing.spans import Mapping, Pair, Part, Sequence
 
 _COMMENT = re.compile(r"(?:^|(?<=\s))#[^\n]*")
 

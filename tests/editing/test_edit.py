@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from vllmctl.config.change import Wish, wished
-from vllmctl.config.shared import Refused
-from vllmctl.config.words import BadWord, value_of
+from vllmctl.editing.change import Wish, wished
+from vllmctl.editing.shared import Refused
+from vllmctl.editing.words import BadWord, value_of
 
 PAGE = Path(__file__).with_name("edits.txt").read_text(encoding="utf-8")
 
