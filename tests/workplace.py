@@ -94,7 +94,7 @@ class Site:
     def write(self, text: str) -> None:
         """Save models.yaml as an editor does: a new file in the old one's place."""
         new = self.file.with_suffix(".new")
-        new.write_text(textwrap.dedent(text))
+        new.write_text(textwrap.dedent(text).rstrip("\n") + "\n")
         new.rename(self.file)
 
     def simulate(self, **models: dict[str, Any]) -> None:
