@@ -1,0 +1,132 @@
+"""When a burst of saves is over, and which files look whole."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from workplace import wait_for
+
+from vllmctl import watch
+from vllmctl.watch import (
+    BURST,
+    LONGEST_WRITE,
+    SETTLE,
+    UNFINISHED,
+    Unfinished,
+    Watched,
+    is_open_for_writing,
+    wait_before_reading,
+)
+
+WHOLE, CUT, OPEN = Unfinished(), Unfinished(cut=True), Unfinished(open=True)
+
+
+@pytest.mark.parametrize(
+    ("now", "first", "last", "unfinished", "wait"),
+    [
+        (0.0, 0.0, 0.0, WHOLE, SETTLE),
+        (SETTLE, 0.0, 0.0, WHOLE, 0.0),
+        (0.9, 0.0, 0.9, WHOLE, SETTLE),  # a burst goes on …
+        (BURST, 0.0, BURST, WHOLE, 0.0),  # … and is read all the same in the end
+        (0.5, 0.0, 0.0, CUT, UNFINISHED - 0.5),
+        (3.0, 0.0, 2.5, CUT, UNFINISHED - 0.5),  # a slow writer who opens it again and again
+        (UNFINISHED, 0.0, 0.0, CUT, 0.0),
+        (5.0, 0.0, 0.0, OPEN, SETTLE),
+        (LONGEST_WRITE, 0.0, 0.0, OPEN, 0.0),
+        (LONGEST_WRITE, 0.0, LONGEST_WRITE, CUT, 0.0),
+    ],
+)
+def test_when_it_is_read(
+    now: float, first: float, last: float, unfinished: Unfinished, wait: float
+) -> None:
+    assert wait_before_reading(now, first, last, unfinished) == pytest.approx(wait)
+
+
+@given(
+    st.floats(0, 20), st.floats(0, 20), st.builds(Unfinished, open=st.booleans(), cut=st.booleans())
+)
+def test_it_is_read_in_the_end(quiet: float, burst: float, unfinished: Unfinished) -> None:
+    wait = wait_before_reading(burst + quiet, 0.0, burst, unfinished)
+    assert 0 <= wait <= UNFINISHED
+    if burst + quiet >= LONGEST_WRITE:
+        assert wait == 0
+
+
+def test_a_file_that_somebody_writes_is_told_from_one_that_nobody_does(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with path.open("w") as writer:
+        reader = os.open(path, os.O_RDONLY)
+        assert is_open_for_writing(reader)
+        writer.write("x\n")
+    assert not is_open_for_writing(reader)
+    os.close(reader)
+
+
+def test_only_files_that_changed_count_as_unfinished(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.write_text("no newline")
+    watched = Watched((str(old), str(new)))
+    known = watched.look()
+    assert watch._unfinished(watched, known) == WHOLE
+    new.write_text("no newline")
+    assert watch._unfinished(watched, known) == CUT
+    new.write_text("a newline\n")
+    assert watch._unfinished(watched, known) == WHOLE
+    new.unlink()
+    new.mkdir()
+    assert watch._unfinished(watched, known) == WHOLE
+
+
+@pytest.mark.parametrize("inotify", [True, False])
+def test_a_save_is_told_once_also_where_the_kernel_tells_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inotify: bool
+) -> None:
+    """Without inotify (none left) the files are looked at."""
+    monkeypatch.setattr(watch, "LOOK", 0.05)
+    if not inotify:
+
+        def none_left() -> None:
+            raise OSError(24, "Too many open files")
+
+        monkeypatch.setattr(watch, "Inotify", none_left)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    path = folder / "models.yaml"
+    path.write_text("1\n")
+    watched = Watched((str(path),))
+    read: list[str] = []
+
+    def save_and_wait() -> None:
+        for number in (2, 3):
+            new = folder / "new"
+            new.write_text(f"{number}\n")
+            new.rename(path)
+            wait_for(lambda n=number: f"{n}\n" in read, "the save")
+        # A folder that goes and comes back is another one under the old name.
+        folder.rename(tmp_path / "gone")
+        folder.mkdir()
+        path.write_text("4\n")
+        wait_for(lambda: "4\n" in read, "the save in the new folder")
+        path.write_text("5\n")
+        wait_for(lambda: "5\n" in read, "the next save there")
+
+    async def scene() -> None:
+        known = watched.look()
+
+        async def saved() -> None:
+            nonlocal known
+            known = watched.look()
+            read.append(path.read_text() if known else "gone")
+
+        watching = asyncio.create_task(watch.watch(lambda: watched, lambda: known, saved))
+        await asyncio.to_thread(save_and_wait)
+        watching.cancel()
+
+    asyncio.run(scene())
+    seen = [text for text in read if text != "gone"]
+    assert seen == sorted(set(seen)) == ["2\n", "3\n", "4\n", "5\n"]
