@@ -14,18 +14,18 @@ import json
 import os
 import random
 import signal
-import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import reload
 import rivals
+from measure import Announcements, Part, Sample, Target, both, shuffled, time_process, time_python
 from rivals import Rival, Supervisord, Vllmctl, quiet_models
 
 MODELS = 5
@@ -46,75 +46,12 @@ PROBE_PERCENT = 0.1
 RESULTS = Path(__file__).parent / "results"
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """Repetitions of one measurement."""
-
-    label: str
-    unit: str
-    values: tuple[float, ...]
-
-    @property
-    def median(self) -> float:
-        return statistics.median(self.values)
-
-    def text(self) -> str:
-        """The median, and the middle half and the extremes where there are several."""
-        if len(self.values) < 4:
-            return f"{self.median:8.2f} {self.unit}"
-        low, _, high = statistics.quantiles(self.values, n=4)
-        ends = f"{min(self.values):.1f} … {max(self.values):.1f}"
-        return f"{self.median:8.2f} {self.unit}  (half {low:.1f} … {high:.1f}, all {ends})"
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A promise, and what was measured of it."""
-
-    what: str
-    measured: float
-    limit: float
-
-    @property
-    def met(self) -> bool:
-        return self.measured <= self.limit
-
-    def text(self) -> str:
-        verdict = "met" if self.met else "missed"
-        return f"{self.what}: {self.measured:.3g}, target ≤ {self.limit:.3g}: target {verdict}"
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One line of the table: what was measured, and which promises it keeps."""
-
-    title: str
-    samples: tuple[Sample, ...]
-    targets: tuple[Target, ...]
-
-
 # -- what both of them run -------------------------------------------------------------------
 
 
 def sleepers() -> rivals.Programs:
     """Programs that do nothing."""
     return {f"sleeper-{number}": ["sleep", "100000"] for number in range(1, MODELS + 1)}
-
-
-@contextmanager
-def both(folder: Path, models: dict[str, Any], programs: rivals.Programs) -> Iterator[Any]:
-    """A vllmctl and a supervisord that run side by side, ended in any case."""
-    with ExitStack() as stack:
-        ours = Vllmctl(folder / "vllmctl", models)
-        stack.callback(ours.end)
-        theirs = Supervisord(folder / "supervisord", programs)
-        stack.callback(theirs.end)
-        yield ours, theirs
-
-
-def shuffled(pair: Sequence[Any]) -> list[Any]:
-    """In another order every time, so that neither always goes second."""
-    return random.sample(pair, len(pair))
 
 
 # -- status ----------------------------------------------------------------------------------
@@ -144,45 +81,7 @@ def time_status(rival: Rival) -> float:
     return time_process(rival.status_command())
 
 
-def time_python() -> float:
-    """Milliseconds of a Python that does nothing: the floor under both."""
-    return time_process([sys.executable, "-c", "pass"])
-
-
-def time_process(command: list[str]) -> float:
-    """Milliseconds from spawn to exit; RuntimeError if it did not end well."""
-    environ = rivals.environment()
-    silence = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
-    begin = time.perf_counter()
-    pid = os.posix_spawn(command[0], command, environ, file_actions=silence)
-    _, status = os.waitpid(pid, 0)
-    end = time.perf_counter()
-    if status:
-        raise RuntimeError(f"{command} ended with status {status}")
-    return (end - begin) * 1000
-
-
 # -- restart ---------------------------------------------------------------------------------
-
-
-class Announcements:
-    """A FIFO into which a program writes its pid as the first thing it does."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self.path = folder / f"{name}.fifo"
-        os.mkfifo(self.path)
-        self._fd = os.open(self.path, os.O_RDWR)
-        script = folder / f"{name}.sh"
-        script.write_text(f"echo $$ > {self.path}\nexec sleep 100000\n")
-        self.command = ["/bin/sh", str(script)]
-
-    def next(self) -> tuple[int, float]:
-        """The next one's pid, and when it said so; blocks."""
-        line = os.read(self._fd, 100)
-        return int(line), time.perf_counter()
-
-    def close(self) -> None:
-        os.close(self._fd)
 
 
 def measure_restart(folder: Path) -> Part:
@@ -309,6 +208,8 @@ PARTS: dict[str, Callable[[Path], Part]] = {
     "memory": measure_memory,
     "idle": measure_idle,
     "idle-probed": measure_idle_probed,
+    "reload": reload.measure_reload,
+    "validate": reload.measure_validate,
 }
 
 

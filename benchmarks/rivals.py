@@ -84,25 +84,48 @@ class Vllmctl:
 
     label = "vllmctl"
 
-    def __init__(self, root: Path, models: dict[str, dict[str, Any]]) -> None:
-        """`models`: the `models:` of the file. Returns when all of them are RUNNING."""
+    def __init__(
+        self, root: Path, models: dict[str, dict[str, Any]], daemon: list[str] | None = None
+    ) -> None:
+        """`models`: the `models:` of the file. `daemon`: a program that is one, before its
+        arguments. Returns when all models are RUNNING."""
         root.mkdir()
         self._root = root
-        self._models = models
-        file = root / "models.yaml"
-        file.write_text(json.dumps({"models": models}, indent=1))
-        self._command = [*script("vllmctl", "vllmctl"), "-c", str(file), "--state-dir", "state"]
+        self.file = root / "models.yaml"
+        self.save(models)
+        options = ["-c", str(self.file), "--state-dir", "state"]
+        self._command = [*script("vllmctl", "vllmctl"), *options]
         try:
+            if daemon:
+                silent = subprocess.DEVNULL
+                subprocess.Popen(
+                    [*daemon, *options, "daemon"],
+                    cwd=root,
+                    env=environment(),
+                    stdout=silent,
+                    stderr=silent,
+                )
+                wait_for((root / "state" / "vllmctl.sock").exists, "the daemon")
             run([*self._command, "start", "--timeout", f"{PATIENCE:g}"], root)
         except BaseException:
             self.end()
             raise
+
+    def save(self, models: dict[str, dict[str, Any]]) -> None:
+        """As an editor does: a new file in the old one's place."""
+        new = self.file.with_suffix(".new")
+        new.write_text(json.dumps({"models": models}, indent=1) + "\n")
+        new.rename(self.file)
 
     def status_command(self) -> list[str]:
         return [*self._command[:-1], str(self._root / "state"), "status"]
 
     def daemon_pid(self) -> int:
         return int(self._status()["daemon"]["pid"])
+
+    def reset_lag(self) -> None:
+        """Begin the measurement of stalls anew, if this daemon measures them (lag.py)."""
+        os.kill(self.daemon_pid(), signal.SIGUSR1)
 
     def shim_pids(self) -> list[int]:
         """Of all models: the shim is the leader's parent."""
@@ -138,7 +161,7 @@ class Supervisord:
         root.mkdir()
         self._root = root
         self._file = root / "supervisord.conf"
-        self._file.write_text(_supervisord_conf(programs))
+        self.save(programs)
         daemon = script("supervisord", "supervisor.supervisord")
         self._control = script("supervisorctl", "supervisor.supervisorctl")
         run([*daemon, "-c", str(self._file)], root)
@@ -147,6 +170,13 @@ class Supervisord:
         except BaseException:
             self.end()
             raise
+
+    def save(self, programs: Programs) -> None:
+        self._file.write_text(_supervisord_conf(programs))
+
+    def update(self) -> None:
+        """Put the file into effect; returns when that is done."""
+        run([*self._control, "-c", str(self._file), "update"], self._root)
 
     def status_command(self) -> list[str]:
         return [*self._control, "-c", str(self._file), "status"]

@@ -163,7 +163,7 @@ def test_after_any_saves_what_runs_is_what_the_last_good_file_says(site: Site) -
             good["models"][name] |= {"labels": [f"l{number}"]}
             text = json.dumps(good) + "\n"
         SAVE[kind](site, text, dice)
-        if dice.random() < 0.2:  # now and then it has the time to be read, and to be in effect
+        if dice.random() < 0.1:  # now and then it has the time to be read, and to be in effect
             site.file.unlink(missing_ok=True)
             by_rename(site, json.dumps(good) + "\n", dice)
             wait_for(lambda: in_effect(site, good), "the save to be in effect")

@@ -185,3 +185,38 @@ def test_watching_status_leaves_with_ctrl_c(site: Site, terminal: Terminal) -> N
     child.expect("RUNNING")
     child.sendintr()
     terminal.ends(child)
+
+
+def test_a_mistake_is_shown_with_its_line_and_a_caret(terminal: Terminal, site: Site) -> None:
+    site.write(
+        """\
+        models:
+          chat:
+            model: Qwen/Qwen3-8B
+            \u6a21\u578b: {gpus: [0, 0]}
+            env: {HF_TOKEN: [hunter22], A: null}
+            restart: sometimes
+        """
+    )
+    child = terminal.run("validate")
+    shown = screen(terminal.ends(child, code=5))
+    at = shown.index("     6 |     restart: sometimes")
+    assert shown[at + 1] == "       |              ^"
+    assert "models.yaml:6:14" in "".join(shown[:at])
+    wide = next(n for n, line in enumerate(shown) if line.startswith("     4 |"))
+    assert shown[wide + 1] == "       |     ^"
+    assert "hunter22" not in "".join(shown)
+    piped = site.run("validate").stderr
+    assert "^" not in piped
+    assert piped.count("\n") == 4
+
+
+def test_a_long_line_is_shown_around_the_mistake(terminal: Terminal, site: Site) -> None:
+    labels = ", ".join(f"label-{n}" for n in range(40))
+    site.write(f"models: {{chat: {{model: m, labels: [{labels}], restart: sometimes, gpus: 0}}}}")
+    child = terminal.run("validate", columns=60)
+    shown = screen(terminal.ends(child, code=5), columns=60)
+    line = next(n for n, text in enumerate(shown) if text.startswith("     1 |"))
+    assert "restart: sometimes" in shown[line]
+    assert shown[line][shown[line + 1].index("^") :].startswith("sometimes")
+    assert max(len(text) for text in shown) <= 60

@@ -78,7 +78,8 @@ class Keeper:
         """Write the good reading down; raises OSError.
 
         It need not be on disk before it is in effect: the next daemon reads the file itself, and
-        takes this only if the file is broken by then.
+        takes this only if the file is broken by then. Nor is it synced: a sync holds up the orders
+        that are written to the shims just then (a FIFO's inode is in the same journal).
         """
         if self.desired.generation == 0:
             return  # there was no good one yet
@@ -89,7 +90,7 @@ class Keeper:
             dict(self.settings),
             self.automatic,
         )
-        await asyncio.to_thread(write_record, self._state.last_good_config, record, durable=True)
+        await asyncio.to_thread(write_record, self._state.last_good_config, record)
 
     def load(self, path: str) -> Loaded:
         """A file as this daemon reads it; raises InvalidConfig. Blocks: not for the loop."""

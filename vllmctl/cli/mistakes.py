@@ -6,7 +6,6 @@ A mistake comes as a document, as `validate --json` and the daemon give it.
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import unicodedata
 from collections.abc import Iterable
@@ -27,7 +26,7 @@ def mistakes(found: Iterable[dict[str, Any]], stream: TextIO | None = None) -> s
     for number, mistake in enumerate(found):
         lines.append(plain_text(sentence(mistake)))
         if with_excerpts and number < _MOST_EXCERPTS:
-            lines += _excerpt(mistake, files)
+            lines += _excerpt(mistake, files, _columns(stream))
     return "\n".join(lines)
 
 
@@ -49,7 +48,14 @@ def sentence(mistake: dict[str, Any]) -> str:
     return f"{place}: {what}; {suggestion}"
 
 
-def _excerpt(mistake: dict[str, Any], files: dict[str, list[str]]) -> list[str]:
+def _columns(stream: TextIO) -> int:
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or 80  # some say 0
+    except OSError:
+        return 80
+
+
+def _excerpt(mistake: dict[str, Any], files: dict[str, list[str]], columns: int) -> list[str]:
     """The line, and a caret under the column; nothing where that may show a secret."""
     from vllmctl.config.secrets import line_to_show
 
@@ -62,7 +68,7 @@ def _excerpt(mistake: dict[str, Any], files: dict[str, list[str]]) -> list[str]:
     if line is None or not line.strip():
         return []
     margin = f"{number:>6} | "
-    room = max(20, shutil.get_terminal_size().columns - len(margin) - 1)
+    room = max(20, columns - len(margin) - 1)
     start = max(0, column - 1 - room // 2) if len(line) > room else 0
     shown = plain_text(line[start : start + room])
     before = sum(_width(character) for character in shown[: column - 1 - start])
