@@ -168,7 +168,7 @@ def _slip(node: Node, path: Path, schema: Mapping[str, Any]) -> str | None:
         case Scalar() if hidden(node, path):
             return None
         case Scalar(value=str()):
-            return _slip_of_text(node, kinds, schema)
+            return _slip_of_text(node, path, kinds, schema)
         case Scalar(value=bool()) if "string" in kinds and "boolean" not in kinds:
             return f'write "{node.text}" in quotes if it is meant as text'
         case Scalar(value=int() | float()) if "string" in kinds and not kinds & _UNQUOTED:
@@ -191,7 +191,9 @@ def _instead_of_nothing(path: Path, schema: Mapping[str, Any]) -> str | None:
     return "write none" if "none" in _words_of(schema) else "write a value, or remove the key"
 
 
-def _slip_of_text(node: Scalar, kinds: set[str], schema: Mapping[str, Any]) -> str | None:
+def _slip_of_text(
+    node: Scalar, path: Path, kinds: set[str], schema: Mapping[str, Any]
+) -> str | None:
     text = node.text
     if kinds == {"boolean"}:
         if text.lower() in _TRUE:
@@ -201,13 +203,17 @@ def _slip_of_text(node: Scalar, kinds: set[str], schema: Mapping[str, Any]) -> s
         return f"write {text} without quotes"
     if kinds == {"array"}:
         return f"write {as_list(text)}" if len(text) <= 60 and text.isprintable() else None
+    if path[-1:] == ("host",) and "//" in text:
+        host = re.match(r"[a-z]*:?//(?:[^/@]*@)?(\[[0-9a-fA-F:]+\]|[^/:?#]+)", text)
+        return f"write '{host[1].strip('[]')}', and its port under port" if host else None
     words = schema.get("enum") or _words_of(schema)
     return closest(text, words) if len(text) <= 60 else None
 
 
 def as_list(text: str) -> str:
     """A line of words as a YAML list."""
-    words = (f'"{word}"' if re.search(r"[^\w./=@+-]", word) else word for word in text.split())
+    given = text.split(",") if "," in text else text.split()
+    words = (f'"{w}"' if re.search(r"[^\w./=@+-]", w) else w for w in map(str.strip, given))
     return f"[{', '.join(words)}]"
 
 
