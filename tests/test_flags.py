@@ -333,6 +333,17 @@ def test_a_wrong_flag_is_never_launched(site: Site) -> None:
     assert asked(vllm) == 1
 
 
+def test_a_first_start_says_what_it_waits_for(site: Site) -> None:
+    vllm = fake_vllm(site.root / "bin", "sleep 0.3; cat $HELP")
+    site.write(
+        f"models: {{q: {{model: m, executable: {vllm}, autostart: false, args: {{seed: 1}}}}}}"
+    )
+    first = site.run("start")
+    assert first.returncode == 0
+    assert first.stderr.count("asking") == 1
+    assert f"asking {vllm} for its flags" in first.stderr
+
+
 def test_a_daemon_that_waits_for_an_answer_still_supervises(site: Site) -> None:
     vllm = fake_vllm(
         site.root / "bin", f"while [ ! -e {site.root}/go ]; do sleep 0.05; done; cat $HELP"

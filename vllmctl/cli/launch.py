@@ -8,12 +8,15 @@ import sys
 import time
 from typing import BinaryIO
 
+import click
+
 from vllmctl.cli.context import Context, Failure
 from vllmctl.control.client import ClientError, NoDaemon
 from vllmctl.statedir import StateDirError
 
-PATIENCE = 60.0
-"""Seconds that a daemon gets to open its socket; adopting many models may take some."""
+PATIENCE = 120.0
+"""Seconds that a daemon gets to open its socket: it may have to ask vLLM for its flags (60 s at
+most), and adopting many models takes some."""
 POLL = 0.05
 RETRY = 0.3
 LOCKED = "already runs on"
@@ -36,6 +39,7 @@ def ensure_daemon(context: Context) -> bool:
     with log:
         deadline = time.monotonic() + PATIENCE
         begin, daemon = log.tell(), _spawn(context, log)
+        told = ""
         while time.monotonic() < deadline:
             if _answers(context):
                 return daemon.poll() is None  # or somebody else was quicker
@@ -48,6 +52,9 @@ def ensure_daemon(context: Context) -> bool:
                 time.sleep(RETRY)
                 begin, daemon = log.seek(0, os.SEEK_END), _spawn(context, log)
             time.sleep(POLL)
+            if (asking := _asking(context.state.daemon_log, begin)) != told:
+                told = asking
+                click.echo(told, err=True)  # why it takes long
     raise Failure(f"the daemon (pid {daemon.pid}) does not answer; see {context.state.daemon_log}")
 
 
@@ -78,6 +85,14 @@ def _answers(context: Context) -> bool:
     except ClientError as error:
         raise Failure(str(error)) from None
     return True
+
+
+def _asking(path: str, begin: int) -> str:
+    """What the daemon says that it waits for; empty if it waits for nothing."""
+    with open(path, "rb") as file:
+        file.seek(begin)
+        lines = file.read().decode(errors="replace").splitlines()
+    return next((line for line in reversed(lines) if line.startswith("asking ")), "")
 
 
 def _said(path: str, begin: int, code: int) -> str:
