@@ -25,7 +25,8 @@ ROOT = Path(__file__).resolve().parents[1]
 GENERATOR = ROOT / "scripts" / "generate-docs"
 GENERATED = ("docs/states.md", "docs/models.yaml.md", "man/models.yaml.5", "man/vllmctl.1")
 PAGES = sorted(
-    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")], key=lambda page: page.relative_to(ROOT)
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md")],
+    key=lambda page: page.relative_to(ROOT),
 )
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 

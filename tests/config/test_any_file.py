@@ -87,5 +87,5 @@ def test_any_values_under_the_known_keys(
 
 @pytest.mark.parametrize("cut", range(0, 1200, 29))
 def test_a_file_that_is_half_written(tmp_path: Path, cut: int) -> None:
-    example = Path(__file__).parents[2] / "examples" / "one-gpu.yaml"
+    example = Path(__file__).parents[2] / "examples" / "shared-gpu.yaml"
     read(tmp_path / "models.yaml", example.read_bytes()[:cut])

@@ -1,13 +1,16 @@
-"""The examples are good, say where their schema is, and start what they promise."""
+"""The examples are good and say where their schema is. That they run: test_running_examples.py."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from vllmctl.config.load import load
 from vllmctl.core.spec import Engine
+from vllmctl.vllm.flags import shipped
+from vllmctl.vllm.installed import Answer
 from vllmctl.vllm.simulator import options
 
 DIRECTORY = Path(__file__).parents[2] / "examples"
@@ -19,8 +22,12 @@ def test_an_example(example: Path) -> None:
     first = example.read_text(encoding="utf-8").splitlines()[0]
     assert first == "# yaml-language-server: $schema=../schemas/models.schema.json"
     assert (DIRECTORY / first.partition("=")[2]).is_file()
-    instances = load(str(example), {}).instances
+    loaded = load(str(example), {}, lambda _: Answer(shipped()))
+    instances = loaded.instances
     assert instances
+    assert [
+        str(warning) for warning in loaded.warnings if "simulator ignores" not in str(warning)
+    ] == []
     for instance in instances.values():
         if instance.engine is Engine.SIMULATOR:
             words = [word.replace("{port}", "8000") for word in instance.launch.argv]
@@ -32,3 +39,17 @@ def test_the_quickstart_needs_nothing() -> None:
     assert len(instances) == 2
     assert {instance.engine for instance in instances.values()} == {Engine.SIMULATOR}
     assert {instance.launch.port for instance in instances.values()} == {"auto"}
+
+
+def test_every_example_is_named_in_the_list() -> None:
+    text = (DIRECTORY / "README.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"\]\((.+\.yaml)\) \|", text)) == [f.name for f in EXAMPLES]
+
+
+def test_a_start_that_downloads_may_be_silent_as_long_as_it_may_take() -> None:
+    """vLLM prints nothing while it downloads, and stall_timeout is 10 minutes by default."""
+    for example in EXAMPLES:
+        for instance in load(str(example), {}).instances.values():
+            health = instance.policy.health
+            if instance.engine is Engine.VLLM:
+                assert health.stall_timeout == health.start_timeout >= 3600, example.name
