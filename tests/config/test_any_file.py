@@ -85,6 +85,44 @@ def test_any_values_under_the_known_keys(
     read(tmp_path / "models.yaml", json.dumps(document).encode())
 
 
+NAMES = ("a", "b", "c")
+words = st.sampled_from(
+    ["1", "x", "'y'", '"${SET}"', "${UNSET:-z}", ".5", "null", "off", "{}", "[]"]
+)
+
+
+@st.composite
+def flow(draw: st.DrawFn, depth: int = 0) -> str:
+    """A value with anchors, aliases and merges, also of what is not there or is not a mapping."""
+    kind = draw(
+        st.sampled_from(["word", "alias", *(("list", "map", "merge") if depth < 4 else ())])
+    )
+    anchor = draw(st.sampled_from(["", "", *(f"&{name} " for name in NAMES)]))
+    match kind:
+        case "word":
+            return anchor + draw(words)
+        case "alias":
+            return "*" + draw(st.sampled_from(NAMES))
+        case "list":
+            return f"{anchor}[{', '.join(draw(st.lists(flow(depth + 1), max_size=3)))}]"
+    keys = draw(st.lists(st.sampled_from([*KEYS, *INNER, "x-y"]), max_size=3, unique=True))
+    entries = [f"{key}: {draw(flow(depth + 1))}" for key in keys]
+    if kind == "merge":
+        entries.insert(draw(st.integers(0, len(entries))), f"<<: {draw(flow(depth + 1))}")
+    return f"{anchor}{{{', '.join(entries)}}}"
+
+
+@slow
+@given(above=st.lists(flow(), max_size=3), defaults=flow(), models=st.lists(flow(), max_size=3))
+def test_any_aliases_and_merges(
+    tmp_path: Path, above: list[str], defaults: str, models: list[str]
+) -> None:
+    lines = [f"x-{number}: {value}" for number, value in enumerate(above)]
+    lines += [f"defaults: {defaults}", "models:"]
+    lines += [f"  m{number}: {value}" for number, value in enumerate(models)]
+    read(tmp_path / "models.yaml", "\n".join(lines).encode())
+
+
 @pytest.mark.parametrize("cut", range(0, 1200, 29))
 def test_a_file_that_is_half_written(tmp_path: Path, cut: int) -> None:
     example = Path(__file__).parents[2] / "examples" / "shared-gpu.yaml"

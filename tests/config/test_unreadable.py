@@ -28,7 +28,7 @@ def refusal(path: Path | str) -> ConfigError:
         (b"models:\n  \xff: 1\n", 1, "is not UTF-8 text (byte 0xff in line 2)"),
         (b"models:\0\n", 1, "is not a text file (a NUL byte in line 1)"),
         (b"models: {}\n\x07\n", 2, "a control character is not allowed"),
-        (b"#" * 10_000_001, 1, "is larger than 10 MB"),
+        (b"#" * 1_000_001, 1, "is larger than 1 MB"),
         (b"[" * 500, 1, "is nested more than 100 levels deep"),
         (b"models:\n" + b"".join(b" " * n + b"a:\n" for n in range(1, 200)), 100, "is nested more"),
     ],
@@ -102,3 +102,4 @@ def test_a_thousand_mistakes_are_enough(tmp_path: Path) -> None:
     with pytest.raises(InvalidConfig) as caught:
         load(str(path), {})
     assert len(caught.value.errors) == 1000
+    assert caught.value.errors[-1].path == "models.q999.gpus"  # the first thousand

@@ -15,9 +15,10 @@ from vllmctl.config.definition import Definition, Reader
 from vllmctl.config.dotenv import BadLine, parse_dotenv
 from vllmctl.config.errors import Place
 from vllmctl.config.files import Unreadable, read_text
+from vllmctl.config.limits import Room
 from vllmctl.config.nodes import Listing, Scalar, Table, unusable
 from vllmctl.config.policy import build_policy
-from vllmctl.config.reading import Reading
+from vllmctl.config.reading import EnvFile, Reading
 from vllmctl.config.settings import settings_of
 from vllmctl.config.validate import as_list, got
 from vllmctl.core.spec import PORT_PLACEHOLDER, RUN_VARIABLE, Engine, Instance, Launch, Setting
@@ -55,7 +56,7 @@ def build(definition: Definition, reading: Reading) -> Built:
     names = [definition.name, *(f"{definition.name}:{n}" for n in range(2, replicas + 1))]
     gpus = _gpus(read)
     host = read.text("host") or _DEFAULT.host
-    model, served, argvs = _commands(read, engine, names, host, gpus, port)
+    model, served, argvs = _commands(read, engine, names, host, gpus, port, reading.room)
     policy = build_policy(read, port is not None)
     from_files = _env_files(read, reading)
     environment = _environment(read, from_files)
@@ -118,12 +119,16 @@ def _commands(
     host: str,
     gpus: tuple[int, ...] | None,
     port: int | str | None,
+    room: Room,
 ) -> tuple[str | None, str | None, list[tuple[str, ...]]]:
     """The model, the name it is served by, and the command line of each instance."""
     entry = read.definition.name
     if engine is Engine.COMMAND:
         words = read.words("command") or []
         _check_command(read, words, gpus, port)
+        if _at_most(words, names, gpus) > room.text:
+            read.wrong("makes more than 20 MB of command lines", "shorten it", "command")
+            return None, None, [tuple(words)] * len(names)
         argvs = [filled_in(words, name=name, model=entry, gpus=gpus) for name in names]
         return None, None, argvs
     model = read.text("model") or ""
@@ -142,6 +147,12 @@ def filled_in(
     """The words of `command` with {name}, {model} and {gpus}; {port} waits for the start."""
     values = {"name": name, "model": model, "gpus": ",".join(map(str, gpus or ()))}
     return tuple(_PLACEHOLDER.sub(lambda found: values[found[1]], word) for word in words)
+
+
+def _at_most(words: Sequence[str], names: Sequence[str], gpus: Sequence[int] | None) -> int:
+    """Characters of all command lines, if every '{' were a placeholder."""
+    longest = max(len(names[-1]), 5 * len(gpus or ()))
+    return len(names) * sum(len(word) + longest * word.count("{") for word in words)
 
 
 def _check_command(
@@ -221,9 +232,11 @@ def _gpus(read: Reader) -> tuple[int, ...] | None:
     values = read.plain("gpus")
     assert isinstance(values, list)
     gpus = tuple(int(value) for value in values)
+    seen: set[int] = set()
     for index, gpu in enumerate(gpus):
-        if gpu in gpus[:index]:
+        if gpu in seen:
             read.wrong(f"GPU {gpu} is listed twice", "name each GPU once", "gpus", index)
+        seen.add(gpu)
     return gpus
 
 
@@ -275,23 +288,35 @@ def _env_file(
     read: Reader, reading: Reading, name: str, step: tuple[int, ...]
 ) -> dict[str, tuple[str, Place]]:
     path = os.path.normpath(os.path.join(read.definition.directory, name))
+    if path not in reading.env_files:
+        reading.env_files[path] = _read_env_file(path, reading)
+    variables = reading.env_files[path]
+    if isinstance(variables, Unreadable):
+        known = path in variables.message
+        message = variables.message if known else f"{path} {variables.message}"
+        read.wrong(message, variables.suggestion, "env_file", *step)
+        return {}
+    reading.room.defaulted -= len(variables)
+    return variables if reading.room.defaulted >= 0 else {}
+
+
+def _read_env_file(path: str, reading: Reading) -> EnvFile:
     reading.files.setdefault(path, path)
     try:
-        text = read_text(path)
-    except Unreadable as error:
-        message = error.message if path in error.message else f"{path} {error.message}"
-        read.wrong(message, error.suggestion, "env_file", *step)
-        return {}
-    try:
+        text = read_text(path, max(0, reading.room.bytes))
+        reading.room.bytes -= len(text.encode())
         variables = parse_dotenv(text)
+    except Unreadable as error:
+        return error
     except BadLine as error:
         reading.problems.add(Place(path, error.line, 1), (), error.message, error.suggestion)
         return {}
-    return {
-        name: (value, Place(path, line, 1))
-        for name, (value, line) in variables.items()
-        if not unusable(value)
-    }
+    found = {}
+    for name, (value, line) in variables.items():
+        found[name] = (value, Place(path, line, 1))
+        if flaw := unusable(value):
+            reading.problems.add(Place(path, line, 1), (), *flaw)
+    return found
 
 
 def _workdir(read: Reader) -> str:

@@ -17,6 +17,8 @@ from vllmctl.vllm.command import IN_THE_ENVIRONMENT
 _EVERYWHERE = ("0.0.0.0", "::", "[::]")
 _LOCAL = ("localhost", "::1")
 _MOST_CYCLES = 20
+_MOST_COMPARISONS = 5000
+"""Of a name that does not exist with those that do, each up to a millisecond."""
 _SECRET_FLAGS = {(flag,) for flag in IN_THE_ENVIRONMENT}
 
 
@@ -24,23 +26,26 @@ def check_ports(
     instances: Sequence[Instance], definitions: Mapping[str, Definition], problems: Problems
 ) -> None:
     """Two instances on one address can never both run."""
-    taken: dict[int, list[Instance]] = {}
+    taken: dict[int, dict[str, str]] = {}
+    """Port → host → the first model there."""
     for instance in instances:
         port = instance.launch.port
         if not isinstance(port, int) or instance.name != instance.entry:
             continue  # replicas on one port have been reported as such
-        for other in taken.setdefault(port, []):
-            if _meet(instance.launch.host, other.launch.host):
-                place, path = _port_of(definitions[instance.entry])
-                first, _ = _port_of(definitions[other.entry])
-                problems.add(
-                    place,
-                    path,
-                    f"port {port} is that of {other.name} already ({first.seen_from(place)})",
-                    "give one of them another, or port: auto",
-                )
-                break
-        taken[port].append(instance)
+        host = _one_name(instance.launch.host)
+        hosts = taken.setdefault(port, {})
+        in_the_way = hosts if host == _EVERYWHERE[0] else (host, _EVERYWHERE[0])
+        other = next((hosts[one] for one in in_the_way if one in hosts), None)
+        if other is not None:
+            place, path = _port_of(definitions[instance.entry])
+            first, _ = _port_of(definitions[other])
+            problems.add(
+                place,
+                path,
+                f"port {port} is that of {other} already ({first.seen_from(place)})",
+                "give one of them another, or port: auto",
+            )
+        hosts.setdefault(host, instance.entry)
 
 
 def check_held_ports(
@@ -64,9 +69,10 @@ def check_held_ports(
             problems.add(place, path, message, "end it, or give the model another port")
 
 
-def _meet(one: str, other: str) -> bool:
-    one, other = (("127.0.0.1" if host in _LOCAL else host) for host in (one, other))
-    return one == other or one in _EVERYWHERE or other in _EVERYWHERE
+def _one_name(host: str) -> str:
+    if host in _EVERYWHERE:
+        return _EVERYWHERE[0]
+    return "127.0.0.1" if host in _LOCAL else host
 
 
 def _port_of(definition: Definition) -> tuple[Place, Path]:
@@ -81,13 +87,17 @@ def check_dependencies(
 ) -> None:
     """`known` are all models, those with mistakes elsewhere included."""
     graph: dict[str, dict[str, tuple[Place, Path]]] = {}
+    comparisons = _MOST_COMPARISONS
     for name, definition in definitions.items():
         graph[name] = {}
         for target, place, path in _dependencies(definition):
             graph[name].setdefault(target, (place, path))
             if target not in known:
                 entry = target.partition(":")[0]
-                remedy = f"write '{entry}'" if entry in known else closest(target, known)
+                comparisons -= len(known)
+                remedy = f"write '{entry}'" if entry in known else None
+                if remedy is None and comparisons >= 0:
+                    remedy = closest(target, known)
                 problems.add(place, path, f"there is no model '{target}'", remedy)
     for _ in range(_MOST_CYCLES):
         cycle = _cycle(graph)
@@ -119,8 +129,8 @@ def _cycle(graph: Mapping[str, Collection[str]]) -> list[str] | None:
     except graphlib.CycleError as error:
         # The error lists each model before the one that waits for it, and the first again.
         cycle = list(reversed(error.args[1]))[:-1]
-        order = list(graph)
-        start = min(range(len(cycle)), key=lambda index: order.index(cycle[index]))
+        order = {name: number for number, name in enumerate(graph)}
+        start = min(range(len(cycle)), key=lambda index: order[cycle[index]])
         return [*cycle[start:], *cycle[:start], cycle[start]]
     return None
 

@@ -7,8 +7,7 @@ place. YAML 1.2, and merge keys (`<<`), which people know from docker compose.
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from ruamel.yaml import YAML
@@ -26,6 +25,7 @@ from ruamel.yaml.events import (
 from ruamel.yaml.reader import ReaderError
 
 from vllmctl.config.errors import Path, Place, Problems
+from vllmctl.config.limits import DEEPEST, Room
 from vllmctl.config.nodes import (
     Entry,
     Listing,
@@ -37,11 +37,8 @@ from vllmctl.config.nodes import (
     typed,
     unusable,
 )
+from vllmctl.config.scanner import Scanner
 from vllmctl.config.syntax import explain
-
-MOST_NODES = 100_000
-"""With every alias written out."""
-DEEPEST = 100
 
 _TAG = "tag:yaml.org,2002:"
 _COLLECTION_TAGS = {None, "!", f"{_TAG}map", f"{_TAG}seq"}
@@ -59,6 +56,10 @@ class _Measure:
 
     nodes: int = 1
     height: int = 0
+
+
+_ONE = _Measure()
+"""That of every scalar."""
 
 
 @dataclass(slots=True)
@@ -83,13 +84,12 @@ class _Open:
         return Table(self.place, self.entries)
 
 
-def parse(text: str, file: str, problems: Problems) -> Node | None:
+def parse(text: str, file: str, problems: Problems, room: Room | None = None) -> Node | None:
     """The tree; None where there is none to speak of. Mistakes go to `problems`."""
-    composer = _Composer(file, problems)
-    try:
-        for event in _events(text, file, problems):
-            composer.take(event)
-    except _Refused:
+    room = room or Room()
+    composer = _composed(text, file, room)
+    problems.take(composer.problems)
+    if composer.refused:
         return None
     root = composer.root
     if root is None or (isinstance(root, Scalar) and root.value is None):
@@ -98,13 +98,21 @@ def parse(text: str, file: str, problems: Problems) -> Node | None:
     return root
 
 
+def _composed(text: str, file: str, room: Room) -> _Composer:
+    composer = _Composer(file, room)
+    composer.take_all(_events(text, file, composer.problems))
+    return composer
+
+
 def _events(text: str, file: str, problems: Problems) -> Iterator[Event]:
     try:
-        yield from YAML(typ="safe", pure=True).parse(io.StringIO(text))
+        yaml = YAML(typ="safe", pure=True)
+        yaml.Scanner = Scanner
+        yield from yaml.parse(text)  # as a whole: in parts, a long token takes quadratic time
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Place(file, mark.line + 1, mark.column + 1) if mark else Place(file, 1, 1)
-        following = text[mark.index :][:1] if mark else ""
+        following = text[mark.index : mark.index + 1] if mark else ""
         problems.add(place, (), *explain(str(error.problem), error.context, following))
     except ReaderError as error:
         before = text[: error.position]
@@ -123,16 +131,24 @@ def _events(text: str, file: str, problems: Problems) -> Iterator[Event]:
 
 
 class _Composer:
-    def __init__(self, file: str, problems: Problems) -> None:
+    def __init__(self, file: str, room: Room) -> None:
         self.root: Node | None = None
+        self.refused = False
+        self.problems = Problems()
         self._file = file
-        self._problems = problems
+        self._room = room
         self._open: list[_Open] = []
         self._anchors: dict[str, tuple[Node, _Measure]] = {}
-        self._nodes = 0
         self._documents = 0
 
-    def take(self, event: Event) -> None:
+    def take_all(self, events: Iterable[Event]) -> None:
+        try:
+            for event in events:
+                self._take(event)
+        except _Refused:
+            self.refused = True
+
+    def _take(self, event: Event) -> None:
         match event:
             case ScalarEvent():
                 self._scalar(event)
@@ -153,7 +169,7 @@ class _Composer:
     def _scalar(self, event: ScalarEvent) -> None:
         place = self._place(event)
         text: str = event.value
-        unquoted = event.style is None
+        unquoted = not event.style
         if text == "" and unquoted and self._open and (key := self._open[-1].key):
             place = key.place  # nothing was written; the parser's mark may be lines below
         if event.tag not in _SCALAR_TAGS:
@@ -165,14 +181,14 @@ class _Composer:
                 value = typed(text)
             except NotANumber as error:
                 broken = True
-                self._problems.add(
+                self.problems.add(
                     place, self._path(), str(error), "put it in quotes if it is meant as text"
                 )
         if flaw := unusable(text):
             broken = True
-            self._problems.add(place, self._path(), *flaw)
-        self._check_size(event, _Measure())
-        self._add(Scalar(place, value, text, unquoted, broken=broken), _Measure(), event.anchor)
+            self.problems.add(place, self._path(), *flaw)
+        self._check_size(event, _ONE)
+        self._add(Scalar(place, value, text, unquoted, broken=broken), _ONE, event.anchor)
 
     def _alias(self, event: AliasEvent) -> None:
         if any(event.anchor == opened.anchor for opened in self._open):
@@ -195,7 +211,7 @@ class _Composer:
                 event, "a key must be plain text", 'put it in quotes if it is text such as "{port}"'
             )
         is_table = isinstance(event, MappingStartEvent)
-        self._check_size(event, _Measure())
+        self._check_size(event, _ONE)
         self._open.append(_Open(self._place(event), event.anchor, is_table))
 
     def _end(self) -> None:
@@ -232,7 +248,7 @@ class _Composer:
             self._merge(parent, key, node)
         elif key.text in parent.entries:
             first = parent.entries[key.text].place
-            self._problems.add(
+            self.problems.add(
                 key.place,
                 self._path(),
                 f"is given twice, first in line {first.line}",
@@ -247,16 +263,17 @@ class _Composer:
             if isinstance(source, Table):
                 parent.merged.append(source)
             else:
-                self._problems.add(
+                self.problems.add(
                     key.place, self._path(), "must be an alias of a mapping", "write '<<: *anchor'"
                 )
 
     def _check_size(self, event: Event, measure: _Measure) -> None:
-        self._nodes += measure.nodes
-        if self._nodes > MOST_NODES:
-            self._refuse(
-                event, "holds more than 100,000 values, counting what aliases stand for", "split it"
-            )
+        if self.problems.full:
+            raise _Refused  # nobody reads further
+        self._room.values -= measure.nodes
+        if self._room.values < 0:
+            message = "holds more than 100,000 values, counting what aliases stand for"
+            self._refuse(event, message, "shorten it")
         if len(self._open) + measure.height >= DEEPEST:
             self._refuse(event, "is nested more than 100 levels deep", "close what is open")
 
@@ -276,7 +293,7 @@ class _Composer:
         return Place(self._file, event.start_mark.line + 1, event.start_mark.column + 1)
 
     def _unknown_tag(self, place: Place) -> None:
-        self._problems.add(
+        self.problems.add(
             place,
             self._path(),
             "has a tag that means nothing here",
@@ -287,5 +304,5 @@ class _Composer:
         self._refuse_at(self._place(event), message, suggestion)
 
     def _refuse_at(self, place: Place, message: str, suggestion: str) -> None:
-        self._problems.add(place, self._path(), message, suggestion)
+        self.problems.add(place, self._path(), message, suggestion)
         raise _Refused

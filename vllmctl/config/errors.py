@@ -14,7 +14,9 @@ MOST_ERRORS = 1000
 """Nobody reads further, and a hostile file must not cost minutes."""
 
 _LONGEST_SHOWN = 60
+_LONGEST_STEP = 200
 _DEEPEST_SHOWN = 12
+_LONGEST_MESSAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +85,33 @@ class Problems:
         """Values that were filled in and must stand in no message."""
 
     def add(self, place: Place, path: Path, message: str, suggestion: str | None = None) -> None:
-        error = ConfigError(place.file, place.line, place.column, dotted(path), message, suggestion)
+        error = self._error(place, path, message, suggestion)
         self._spoilt.add((place.file, path[: 2 if path[:1] == ("models",) else 1]))
         if len(self._errors) < MOST_ERRORS:
             self._errors.setdefault((place, message), error)
 
+    def take(self, others: Problems) -> None:
+        """The mistakes that were collected elsewhere."""
+        self._spoilt |= others._spoilt
+        for where, error in others._errors.items():
+            if len(self._errors) < MOST_ERRORS:
+                self._errors.setdefault(where, error)
+
     def warn(self, place: Place, path: Path, message: str, suggestion: str | None = None) -> None:
         """What is probably wrong, and keeps nothing from running."""
-        error = ConfigError(place.file, place.line, place.column, dotted(path), message, suggestion)
+        error = self._error(place, path, message, suggestion)
         if len(self._warnings) < MOST_ERRORS:
             self._warnings.setdefault((place, message), error)
+
+    def _error(self, place: Place, path: Path, message: str, suggestion: str | None) -> ConfigError:
+        message, suggestion = self._short(message), suggestion and self._short(suggestion)
+        return ConfigError(place.file, place.line, place.column, dotted(path), message, suggestion)
+
+    def _short(self, text: str) -> str:
+        """The beginning of a text. A secret in it would not be known by a half."""
+        if len(text) <= _LONGEST_MESSAGE:
+            return text
+        return f"{redacted(text, self.secrets)[:_LONGEST_MESSAGE]}…"
 
     def spoils(self, file: str, section: Path) -> bool:
         """Whether something is wrong within `models.NAME`, or another top-level key, of a file."""
@@ -130,7 +149,8 @@ def dotted(path: Path) -> str:
         if isinstance(step, int):
             text += f"[{step}]"
         else:
-            text += f".{step}" if text else step
+            name = step if len(step) <= _LONGEST_STEP else f"{step[:_LONGEST_STEP]}…"
+            text += f".{name}" if text else name
     return text if len(path) <= _DEEPEST_SHOWN else f"{text}…"
 
 

@@ -6,7 +6,7 @@ import os
 import stat
 from dataclasses import dataclass
 
-MOST_BYTES = 10_000_000
+from vllmctl.config.limits import MOST_BYTES
 
 
 @dataclass(slots=True, eq=False)
@@ -17,11 +17,11 @@ class Unreadable(Exception):
     suggestion: str
 
 
-def read_text(path: str) -> str:
-    """The text of a regular file of moderate size in UTF-8; raises Unreadable."""
+def read_text(path: str, most: int = MOST_BYTES) -> str:
+    """The text of a regular file in UTF-8, of at most so many bytes; raises Unreadable."""
     fd = open_file(path)
     try:
-        return decoded(read_bytes(fd))
+        return decoded(read_bytes(fd, most))
     finally:
         os.close(fd)
 
@@ -40,8 +40,8 @@ def open_file(path: str) -> int:
         raise Unreadable("is not a possible file name", "name another file") from None
 
 
-def read_bytes(fd: int) -> bytes:
-    """All of it, if it is a regular file of moderate size; raises Unreadable."""
+def read_bytes(fd: int, most: int = MOST_BYTES) -> bytes:
+    """All of it, if it is a regular file of at most so many bytes; raises Unreadable."""
     status = os.fstat(fd)
     if stat.S_ISDIR(status.st_mode):
         raise Unreadable("is a directory", "name a file in it")
@@ -49,13 +49,14 @@ def read_bytes(fd: int) -> bytes:
         raise Unreadable("is not a regular file", "name a regular file")
     content = b""
     try:
-        while chunk := os.read(fd, MOST_BYTES + 1 - len(content)):
+        while chunk := os.read(fd, most + 1 - len(content)):
             content += chunk
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise Unreadable(f"cannot be read: {reason}", "make it readable") from None
-    if len(content) > MOST_BYTES:
-        raise Unreadable("is larger than 10 MB", "split it, and name the parts under include")
+    if len(content) > most:
+        whole = "is" if most == MOST_BYTES else "makes the configuration"
+        raise Unreadable(f"{whole} larger than 1 MB", "shorten it")
     return content
 
 

@@ -23,6 +23,7 @@ Ask = Callable[[Call], Answer]
 """`Installations.flags`, or what stands in for it."""
 
 _MOST_CHOICES = 12
+_MOST_FAULTS = 200
 
 
 def check_flags(
@@ -32,6 +33,7 @@ def check_flags(
     problems: Problems,
 ) -> None:
     """Of every model that an engine serves; `instances` are the first of each model, by model."""
+    faults = 0
     for name, instance in instances.items():
         definition = definitions[name]
         args = definition.merged.get("args")
@@ -48,6 +50,9 @@ def check_flags(
             fault = fault_of(flag, entry, path, answer.flags)
             if fault is None or flag in RESERVED:
                 continue
+            faults += 1
+            if faults > _MOST_FAULTS:
+                return  # nobody reads further
             if answer.unasked or not fault.serious:
                 because = f"; {answer.unasked}" if answer.unasked else ""
                 message = fault.message + because

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from vllmctl.config.errors import Path, Problems
+from vllmctl.config.limits import LONGEST_TEXT, Room
 from vllmctl.config.nodes import Entry, Listing, Node, NotANumber, Scalar, Table, typed, unusable
 from vllmctl.config.secrets import is_secret
 
@@ -38,7 +39,7 @@ def expand(text: str, environ: Mapping[str, str], depth: int = 0) -> Expanded:
     done: list[str] = []
     variables: list[str] = []
     secrets: list[str] = []
-    position = 0
+    position = length = 0
     while (dollar := text.find("$", position)) >= 0:
         done.append(text[position:dollar])
         following = text[dollar + 1 : dollar + 2]
@@ -46,6 +47,9 @@ def expand(text: str, environ: Mapping[str, str], depth: int = 0) -> Expanded:
             end = _closing(text, dollar + 2)
             part = _substitute(text[dollar + 2 : end], environ, depth)
             done.append(part.text)
+            length += len(part.text)
+            if length > LONGEST_TEXT:
+                raise Unresolved("becomes longer than 130,000 bytes", "shorten the variables")
             variables += part.variables
             secrets += part.secrets
             position = end + 1
@@ -96,8 +100,9 @@ def _substitute(inside: str, environ: Mapping[str, str], depth: int) -> Expanded
 class Interpolation:
     """Fills in the variables of one tree. What an alias refers to is done once."""
 
-    def __init__(self, environ: Mapping[str, str], problems: Problems) -> None:
+    def __init__(self, environ: Mapping[str, str], problems: Problems, room: Room) -> None:
         self._environ = environ
+        self._room = room
         self._problems = problems
         self._done: dict[Node, Node] = {}
 
@@ -110,7 +115,8 @@ class Interpolation:
     def _apply(self, node: Node, path: Path) -> Node:
         match node:
             case Scalar():
-                return self._scalar(node, path) if isinstance(node.value, str) else node
+                whole = node.broken or not isinstance(node.value, str) or "$" not in node.text
+                return node if whole else self._scalar(node, path)
             case Listing():
                 items = (self.apply(item, (*path, n)) for n, item in enumerate(node.items))
                 return Listing(node.place, tuple(items))
@@ -133,6 +139,11 @@ class Interpolation:
             return replace(node, broken=True)
         if expanded.text == node.text and not expanded.variables:
             return node
+        self._room.text -= len(expanded.text)
+        if self._room.text < 0:
+            message = "makes more than 20 MB of text in all, with the variables filled in"
+            self._problems.add(node.place, path, message, "shorten the variables")
+            return replace(node, broken=True)
         value = _retyped(expanded.text) if node.plain else expanded.text
         return replace(
             node,

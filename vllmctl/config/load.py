@@ -17,14 +17,13 @@ from vllmctl.config.check import (
 from vllmctl.config.definition import Definition
 from vllmctl.config.errors import ConfigError, InvalidConfig, Place
 from vllmctl.config.flags import Ask, check_flags
+from vllmctl.config.limits import MOST_INSTANCES, Room
 from vllmctl.config.merge import merge, normalise
-from vllmctl.config.nodes import Scalar, Table
+from vllmctl.config.nodes import Scalar, Table, size
 from vllmctl.config.reading import Reading
 from vllmctl.config.sources import Source, read_sources
 from vllmctl.core.spec import Instance, Setting
 from vllmctl.ports import Listeners
-
-MOST_INSTANCES = 10_000
 
 __all__ = ["ConfigError", "InvalidConfig", "Loaded", "load"]
 
@@ -104,9 +103,14 @@ def _definitions(sources: list[Source], reading: Reading) -> dict[str, Definitio
         nothing = Table(Place(source.file, 1, 1))
         defaults = normalise(_table(source.sound, "defaults") or nothing, ("defaults",), problems)
         models = _table(source.sound, "models") or nothing
+        for_each = size(defaults)
         for name, entry in models.entries.items():
             if name in definitions or not isinstance(entry.value, Table):
                 continue  # reported
+            reading.room.defaulted -= for_each
+            if reading.room.defaulted < 0:
+                problems.add(entry.place, ("models", name), *_TOO_MUCH_DEFAULTED)
+                return definitions
             own = normalise(entry.value, ("models", name), problems)
             sections = (("defaults",), ("models", name))
             definitions[name] = Definition(
@@ -129,17 +133,36 @@ def _built(definitions: Mapping[str, Definition], reading: Reading) -> dict[str,
     built: dict[str, Built] = {}
     count = 0
     for name, definition in definitions.items():
-        if count > MOST_INSTANCES:
-            reading.problems.add(
-                definition.place,
-                ("models", name),
-                f"makes more than {MOST_INSTANCES} instances in all",
-                "lower replicas",
-            )
-            break
         built[name] = build(definition, reading)
         count += len(built[name].instances)
+        reading.room.text -= sum(map(_text_of, built[name].instances))
+        if fault := _too_much(count, reading.room):
+            reading.problems.add(definition.place, ("models", name), *fault)
+            break
     return built
+
+
+_TOO_MUCH_DEFAULTED = (
+    "makes more than 100,000 values in all of what defaults and env files say for every model",
+    "shorten them",
+)
+
+
+def _too_much(instances: int, room: Room) -> tuple[str, str] | None:
+    """Which limit has been passed, and what to do."""
+    if instances > MOST_INSTANCES:
+        return f"makes more than {MOST_INSTANCES} instances in all", "lower replicas"
+    if room.defaulted < 0:
+        return _TOO_MUCH_DEFAULTED
+    if room.text < 0:
+        return "makes more than 20 MB of command lines and environments in all", "shorten them"
+    return None
+
+
+def _text_of(instance: Instance) -> int:
+    """Characters of its command line and its environment."""
+    launch = instance.launch
+    return sum(map(len, launch.argv)) + sum(len(key) + len(value) for key, value in launch.env)
 
 
 def _mode(source: Source) -> str | None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 
 from vllmctl.config.errors import Path, Place
+from vllmctl.config.limits import LONGEST_TEXT
 
 Value = str | int | float | bool | None
 
@@ -70,6 +71,17 @@ def plain(node: Node) -> object:
             return [plain(item) for item in node.items]
         case Table():
             return {key: plain(entry.value) for key, entry in node.entries.items()}
+
+
+def size(node: Node) -> int:
+    """How many values it holds, itself included, with every alias written out."""
+    match node:
+        case Scalar():
+            return 1
+        case Listing():
+            return 1 + sum(map(size, node.items))
+        case Table():
+            return 1 + sum(size(entry.value) for entry in node.entries.values())
 
 
 def find(node: Node, path: Path) -> Node | None:
@@ -134,6 +146,8 @@ def typed(text: str) -> Value:
     """What an unquoted scalar means: YAML 1.2's core schema, in which `no` and `on` are text."""
     if text in _WORDS:
         return _WORDS[text]
+    if text[0] not in "+-.0123456789":
+        return text
     if _NOT_FINITE.match(text):
         raise NotANumber("must be a finite number")
     if _INTEGER.match(text) or _BASED.match(text):
@@ -148,10 +162,15 @@ def typed(text: str) -> Value:
     return text
 
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
 def unusable(text: str) -> tuple[str, str] | None:
     """Why no program could be given the text, and what to do; None where it could."""
     if "\0" in text:
         return "holds a NUL character, which no program can be given", "remove it"
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    if not text.isascii() and _SURROGATE.search(text):
         return "holds a character that is not Unicode text", "write it as UTF-8"
+    if len(text) > LONGEST_TEXT // 4 and len(text.encode()) > LONGEST_TEXT:
+        return "is longer than 130,000 bytes, and no program can be given it", "shorten it"
     return None

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import glob
 import os
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from glob import has_magic
 
 from vllmctl.config.document import parse
 from vllmctl.config.errors import Path, Place
 from vllmctl.config.files import Unreadable, read_text
 from vllmctl.config.interpolate import Interpolation
+from vllmctl.config.limits import MOST_FILES
 from vllmctl.config.nodes import Entry, Listing, Scalar, Table, without
+from vllmctl.config.pattern import TooMuch, files_matching, is_possible
 from vllmctl.config.reading import Reading
 from vllmctl.config.validate import validate
-
-MOST_FILES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,8 @@ def read_sources(path: str, environ: Mapping[str, str], reading: Reading) -> lis
         if source is not None:
             sources.append(source)
             waiting.extend(_included(source, reading))
+        if len(reading.files) > MOST_FILES:
+            break  # reported
     return sources
 
 
@@ -76,7 +78,8 @@ def _read(
     try:
         text = reading.instead.get(identity)
         if text is None:
-            text = read_text(named.file)
+            text = read_text(named.file, max(0, reading.room.bytes))
+            reading.room.bytes -= len(text.encode())
     except Unreadable as error:
         if named.place and error.message.startswith("no such file"):
             problems.add(named.place, named.path, error.message, error.suggestion)
@@ -85,11 +88,11 @@ def _read(
             missing = error.message.startswith("no such file")
             problems.add(start, (), error.message, main if missing else error.suggestion)
         return None
-    root = parse(text, named.file, problems)
+    root = parse(text, named.file, problems, reading.room)
     if root is None:
         return None
     if isinstance(root, Table):
-        root = _filled_in(root, Interpolation(environ, problems))
+        root = _filled_in(root, Interpolation(environ, problems, reading.room))
     bad = validate(root, problems)
     sound = without(root, bad)
     if not isinstance(root, Table) or not isinstance(sound, Table):
@@ -119,12 +122,26 @@ def _included(source: Source, reading: Reading) -> list[_Named]:
             message = "holds a secret, which the names of files would show to others"
             reading.problems.add(item.place, ("include",), message, "write the path itself")
             continue
-        step: Path = (index,) if isinstance(node, Listing) else ()
-        pattern = os.path.join(os.path.dirname(source.file), item.text)
-        reading.globs.append(os.path.normpath(os.path.join(source.directory, item.text)))
-        if glob.has_magic(item.text):
-            found = sorted(filter(os.path.isfile, glob.iglob(pattern)))
-        else:
-            found = [pattern]
-        named.extend(_Named(file, item.place, ("include", *step)) for file in found)
+        path: Path = ("include", index) if isinstance(node, Listing) else ("include",)
+        fault = _named_by(item, path, source, reading, named)
+        if fault is not None:
+            reading.problems.add(item.place, path, *fault)
+        if reading.problems.full or len(named) > MOST_FILES:
+            break  # the last of them is reported as one too many
     return named
+
+
+def _named_by(
+    item: Scalar, path: Path, source: Source, reading: Reading, named: list[_Named]
+) -> tuple[str, str] | None:
+    """Adds to `named` what one line under `include` names; or says what is wrong with the line."""
+    pattern = os.path.join(os.path.dirname(source.file), item.text)
+    if not is_possible(pattern):
+        return "is longer than the name of a file can be", "shorten it"
+    try:
+        found = files_matching(pattern, reading.room) if has_magic(item.text) else [pattern]
+    except TooMuch:
+        return "looks through more than 100,000 names of files", "name the directory"
+    reading.globs.append(os.path.normpath(os.path.join(source.directory, item.text)))
+    named.extend(_Named(file, item.place, path) for file in found)
+    return None

@@ -43,9 +43,27 @@ def _pattern(_: object, pattern: str, instance: object, __: object) -> Iterator[
         yield ValidationError("does not match")
 
 
+def _additional(
+    validator: Any, allowed: object, instance: object, schema: Mapping[str, Any]
+) -> Iterator[ValidationError]:
+    # The library's goes through a set; here the first mistakes come first, as not all are shown.
+    if not isinstance(instance, dict):
+        return
+    known, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
+    extras = [key for key in instance if key not in known]
+    extras = [key for key in extras if not any(re.search(pattern, key) for pattern in patterns)]
+    if allowed is False:
+        if extras:
+            yield ValidationError("is not a known key")
+        return
+    for key in extras:
+        yield from validator.descend(instance[key], allowed, path=key)
+
+
 @cache
 def _validator() -> Any:
-    checker = extend(Draft202012Validator, {"pattern": _pattern})  # type: ignore[no-untyped-call]
+    own = {"pattern": _pattern, "additionalProperties": _additional}
+    checker = extend(Draft202012Validator, own)  # type: ignore[no-untyped-call]
     return checker(json.loads(schema_text()))
 
 

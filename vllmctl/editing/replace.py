@@ -14,7 +14,8 @@ import stat
 import time
 from collections.abc import Iterator
 
-from vllmctl.config.files import MOST_BYTES, Unreadable, decoded, open_file, read_bytes
+from vllmctl.config.files import Unreadable, decoded, open_file, read_bytes
+from vllmctl.config.limits import MOST_BYTES
 
 PATIENCE = 10.0
 """Seconds to wait for another program that is changing the file."""
@@ -48,7 +49,7 @@ class HeldFile:
         """Raises NotReplaced or Overtaken."""
         content = self._mark + text.encode()
         if len(content) > MOST_BYTES:
-            raise NotReplaced(f"{self.path} would be larger than 10 MB; split it")
+            raise NotReplaced(f"{self.path} would be larger than 1 MB; shorten it")
         if not os.access(self.path, os.W_OK, effective_ids=True):
             raise NotReplaced(f"{self.path} is not writable for you; change its mode, or ask root")
         folder = os.path.dirname(self.path)
