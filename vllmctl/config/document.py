@@ -37,6 +37,7 @@ from vllmctl.config.nodes import (
     typed,
     unusable,
 )
+from vllmctl.config.quick import quick_events
 from vllmctl.config.scanner import Scanner
 from vllmctl.config.syntax import explain
 
@@ -87,7 +88,7 @@ class _Open:
 def parse(text: str, file: str, problems: Problems, room: Room | None = None) -> Node | None:
     """The tree; None where there is none to speak of. Mistakes go to `problems`."""
     room = room or Room()
-    composer = _composed(text, file, room)
+    composer = _quickly_composed(text, file, room) or _composed(text, file, room)
     problems.take(composer.problems)
     if composer.refused:
         return None
@@ -96,6 +97,24 @@ def parse(text: str, file: str, problems: Problems, room: Room | None = None) ->
         problems.add(Place(file, 1, 1), (), "is empty", "write 'models: {}' if nothing should run")
         return None
     return root
+
+
+def _quickly_composed(text: str, file: str, room: Room) -> _Composer | None:
+    """By way of libyaml; None where it cannot be asked, or where the other way has to say what is
+    wrong: it looks further ahead, and may see another mistake first."""
+    events = quick_events(text)
+    if events is None:
+        return None
+    rest = Room(values=room.values)
+    composer = _Composer(file, rest)
+    try:
+        composer.take_all(events)
+    except Exception:  # of many kinds
+        return None
+    if composer.refused and rest.values >= 0:
+        return None
+    room.values = rest.values
+    return composer
 
 
 def _composed(text: str, file: str, room: Room) -> _Composer:

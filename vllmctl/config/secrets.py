@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 Path = tuple[str | int, ...]
 
@@ -39,6 +40,7 @@ def is_secret(path: Path) -> bool:
     return any(isinstance(step, str) and _names_a_secret(step) for step in path)
 
 
+@lru_cache(1000)  # the models of a file have the same keys
 def _names_a_secret(name: str) -> bool:
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)  # apiKey
     words = re.split(r"[^a-z0-9]+", spaced.lower())
