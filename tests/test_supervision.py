@@ -255,7 +255,8 @@ def test_daemon_and_shim_killed_together_leave_no_orphan(site: Site) -> None:
     shim = next(iter(site.shims().values())).shim
     site.kill_daemon()
     os.kill(shim.pid, signal.SIGKILL)
-    site.ok("start", "--no-wait")
+    site.spawn("daemon")  # not `start`, which would start it again
+    wait_for(lambda: site.run("status").returncode == 0, "the new daemon")
     model = site.wait_state("chat", "EXITED")
     assert model["last_exit"]["code"] is None
     assert not any(alive(member) for member in tree)
