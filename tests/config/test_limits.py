@@ -204,8 +204,8 @@ FILES: dict[str, tuple[Callable[[], str | bytes], str]] = {
     "a ring": (
         lambda: (
             "models:\n"
-            + "".join(f"  m{n}: {{model: m, depends_on: [m{n + 1}]}}\n" for n in range(9000))
-            + "  m9000: {model: m, depends_on: [m0]}\n"
+            + "".join(f"  m{n}: {{model: m, depends_on: [m{n + 1}]}}\n" for n in range(4000))
+            + "  m4000: {model: m, depends_on: [m0]}\n"
         ),
         "waits for itself: m0 → m1 → m2",
     ),
@@ -216,11 +216,11 @@ FILES: dict[str, tuple[Callable[[], str | bytes], str]] = {
         "waits for itself",
     ),
     "names that do not exist": (
-        lambda: "models:\n" + numbered(f"  {'m' * 58}%: {{model: m, depends_on: [m%]}}\n", 9000),
+        lambda: "models:\n" + numbered(f"  {'m' * 58}%: {{model: m, depends_on: [m%]}}\n", 4000),
         "there is no model",
     ),
     "one port for all": (
-        lambda: "models:\n" + numbered("  m%: {model: m, port: 8000, host: h%}\n", 9000),
+        lambda: "models:\n" + numbered("  m%: {model: m, port: 8000, host: h%}\n", 6000),
         "",
     ),
     # few that become many
