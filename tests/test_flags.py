@@ -148,9 +148,11 @@ def test_a_damaged_answer_on_disk_is_asked_for_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("script", "reason"),
     [
-        ("exit 1", "did not list its flags"),
+        ("exit 1", "it ended with exit code 1"),
+        ('cat "$HELP"; exit 3', "it ended with exit code 3"),
+        ('head -n 900 "$HELP"; kill -9 $$', "signal 9 killed it"),
         ("echo usage: something else", "did not list its flags"),
-        ("yes abcdefgh", "did not list its flags"),
+        ("yes abcdefgh", "more than 1000000 bytes are no list of flags"),
         ("sleep 1000 & sleep 1000", "no answer after"),
     ],
 )
@@ -158,7 +160,7 @@ def test_one_that_does_not_say_leaves_the_shipped_list(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, reason: str
 ) -> None:
     monkeypatch.setattr(installed, "PATIENCE", 0.5)
-    monkeypatch.setattr(installed, "MOST_BYTES", 100_000)
+    monkeypatch.setattr(installed, "MOST_BYTES", 1_000_000)
     vllm = fake_vllm(tmp_path / "bin", f"echo $$ > {tmp_path}/pid\n{script}")
     known = installations(tmp_path)
     answer = known.flags(call(vllm))
@@ -169,6 +171,43 @@ def test_one_that_does_not_say_leaves_the_shipped_list(
     pid = int((tmp_path / "pid").read_text())
     assert not runs(pid)
     wait_for(lambda: not group(pid), "what it started to be gone")
+
+
+def test_what_it_leaves_behind_is_not_waited_for(tmp_path: Path) -> None:
+    vllm = fake_vllm(tmp_path / "bin", f'echo $$ > {tmp_path}/pid; sleep 1000 &\ncat "$HELP"')
+    assert installations(tmp_path).flags(call(vllm)).flags.flags == recorded().flags
+    pid = int((tmp_path / "pid").read_text())
+    wait_for(lambda: not group(pid), "what it started to be gone")
+
+
+def test_it_is_asked_with_what_decides_which_vllm_it_is(tmp_path: Path) -> None:
+    vllm = fake_vllm(
+        tmp_path / "bin", 'if [ "$PYTHONPATH" ]; then echo "  --my-own X"; fi\ncat "$HELP"'
+    )
+    model = f"model: m, executable: {vllm}, args: {{my-own: 1}}"
+    file = tmp_path / "models.yaml"
+    ask = installations(tmp_path).flags
+    file.write_text(f"models: {{q: {{{model}}}}}")
+    with pytest.raises(InvalidConfig):
+        load(str(file), {}, ask)
+    file.write_text(f"models: {{q: {{{model}, env: {{PYTHONPATH: /opt/own, A: b}}}}}}")
+    assert load(str(file), {}, ask).warnings == ()
+    file.write_text(f"models: {{q: {{{model}, env: {{PYTHONPATH: /opt/own, VLLM_API_KEY: s}}}}}}")
+    assert load(str(file), {}, ask).warnings == ()
+    assert asked(vllm) == 2
+
+
+def test_the_same_word_is_another_vllm_on_another_path(tmp_path: Path) -> None:
+    for name, more in (("one", ""), ("two", 'echo "  --my-own X"')):
+        fake_vllm(tmp_path / name, f'{more}\ncat "$HELP"')
+    known = installations(tmp_path)
+    found = [
+        known.flags(
+            Call(("env", "vllm"), str(tmp_path), (("PATH", f"{tmp_path / name}:/bin:/usr/bin"),))
+        )
+        for name in ("one", "two")
+    ]
+    assert ["my-own" in answer.flags.flags for answer in found] == [False, True]
 
 
 def group(number: int) -> list[int]:

@@ -7,12 +7,13 @@ installation could not be asked, the shipped list gives warnings, which change n
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from vllmctl.config.definition import Definition, Reader
 from vllmctl.config.errors import Path, Place, Problems
 from vllmctl.config.nodes import Entry, Listing, Node, Scalar, Table, plain
+from vllmctl.config.secrets import is_secret
 from vllmctl.config.validate import closest, got
 from vllmctl.core.spec import Engine, Instance
 from vllmctl.vllm.command import RESERVED, as_word
@@ -60,7 +61,7 @@ def _asked(definition: Definition, instance: Instance, ask: Ask, problems: Probl
     read = Reader(definition, problems)
     launch = instance.launch
     executable = tuple(read.words("executable") or ("vllm",))
-    answer = ask(Call(executable, launch.workdir, dict(launch.env).get("PATH"), launch.user))
+    answer = ask(Call(executable, launch.workdir, _decisive(launch.env), launch.user))
     if answer.unasked:
         problems.warn(
             read.place("executable"),
@@ -70,6 +71,17 @@ def _asked(definition: Definition, instance: Instance, ask: Ask, problems: Probl
             "name vLLM's executable here if it is elsewhere",
         )
     return answer
+
+
+def _decisive(env: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Of a model's variables those by which another vLLM, or one with other plugins, may be found
+    at the same path. No secret is among them."""
+    return tuple(
+        (name, value)
+        for name, value in env
+        if name == "PATH"
+        or (name.startswith(("PYTHON", "VLLM_", "VIRTUAL_ENV", "LD_")) and not is_secret((name,)))
+    )
 
 
 @dataclass(frozen=True, slots=True)
