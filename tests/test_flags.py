@@ -303,6 +303,12 @@ def test_a_right_flag(tmp_path: Path, args: str) -> None:
     assert told(tmp_path, args) == ([], [])
 
 
+def test_a_list_of_secrets_is_not_repeated_in_the_remedy(tmp_path: Path) -> None:
+    errors, warnings = told(tmp_path, "hf-token: [hunter22, hunter33]")
+    assert "takes one value (got a list)" in errors[-1]
+    assert "hunter" not in repr((errors, warnings))
+
+
 def test_what_argparse_completes_is_only_warned_about(tmp_path: Path) -> None:
     errors, warnings = told(tmp_path, "max-model: 5")
     assert errors == []

@@ -14,7 +14,7 @@ from vllmctl.config.definition import Definition, Reader
 from vllmctl.config.errors import Path, Place, Problems
 from vllmctl.config.nodes import Entry, Listing, Node, Scalar, Table, plain
 from vllmctl.config.secrets import is_secret
-from vllmctl.config.validate import closest, got
+from vllmctl.config.validate import closest, got, hidden
 from vllmctl.core.spec import Engine, Instance
 from vllmctl.vllm.command import RESERVED, as_word
 from vllmctl.vllm.flags import REPLACED, Flag, FlagList, Takes, of_the_simulator, shipped
@@ -110,7 +110,9 @@ def fault_of(name: str, entry: Entry, path: Path, known: FlagList) -> Fault | No
             return _of_switch(flag, value)
         case Listing() if flag.takes is not Takes.NOTHING and flag.takes is not Takes.SEVERAL:
             text = json.dumps(plain(value), ensure_ascii=False)
-            fits = len(text) <= 60 and "'" not in text and got(value, path) == "a list"
+            scalars = [item for item in value.items if isinstance(item, Scalar)]
+            secret = any(hidden(item, path) for item in scalars)
+            fits = len(text) <= 60 and "'" not in text and value.items and not secret
             remedy = f"write '{text}' if it takes a list as JSON" if fits else None
             return Fault(value.place, "takes one value (got a list)", remedy)
         case _ if flag.takes is Takes.NOTHING:
