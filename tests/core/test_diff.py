@@ -50,6 +50,7 @@ RUNS = Facts(run=serving(M))
         (M, instance(policy={"health": Health(start_timeout=5)}), Facts(run=loading(M)),
          Effect.STOP, "not ready 5 s after its start (start_timeout), because this changed: "
          "health.start_timeout"),
+        (None, instance(launch={"gpus": (1,)}), RUNS, Effect.REPLACE, "its launch changed: gpus"),
         (M, instance(launch={"gpus": (1,)}), Facts(run=stopping(M)), Effect.UPDATE,
          "gpus; it is STOPPING"),
         (M, instance(policy={"restart": Restart(max_restarts=0)}), Facts(end=ended(M, CRASH)),
@@ -125,7 +126,7 @@ def test_what_is_said_is_what_the_planner_then_does(
                 assert said[name].effect is Effect.REPLACE
             case StopRun(name, _, Cause.REMOVED, _, _) if name in said:
                 assert said[name].effect is Effect.STOP
-            case StopRun(name) if name in said and name not in stopped_anyway:
+            case StopRun(name) if name in before and name not in stopped_anyway:
                 assert said[name].effect is Effect.STOP
             case StartRun(name) if name not in before:
                 assert said[name].effect is Effect.START

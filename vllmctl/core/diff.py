@@ -78,14 +78,14 @@ def _change(
             return Change(name, Effect.STOP, "no longer in the file")
         what = "does not run" if run is None else "is being stopped"
         return Change(name, Effect.UPDATE, f"no longer in the file; it {what}")
+    if run is not None and cause is Cause.REPLACE:
+        launch = changed_launch(run.launch, new.launch)
+        fields = (*launch, *(changed_policy(old.policy, new.policy) if old else ()))
+        return Change(name, Effect.REPLACE, f"its launch changed: {', '.join(launch)}", fields)
     if old is None:
         if starts:
             return Change(name, Effect.START, "new in the file")
         return Change(name, Effect.UPDATE, f"new in the file; it is {state}")
-    if run is not None and cause is Cause.REPLACE:
-        launch = changed_launch(run.launch, new.launch)
-        fields = (*launch, *changed_policy(old.policy, new.policy))
-        return Change(name, Effect.REPLACE, f"its launch changed: {', '.join(launch)}", fields)
     if old == new:
         return Change(name, Effect.KEEP, "unchanged")
     fields = (*changed_launch(old.launch, new.launch), *changed_policy(old.policy, new.policy))
