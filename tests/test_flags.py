@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import stat
 import subprocess
 import textwrap
@@ -416,3 +417,24 @@ def test_a_daemon_ends_while_it_waits_for_an_answer(site: Site) -> None:
     wait_for(lambda: (site.root / "pid").exists() and asked(vllm) == 1, "vLLM to be asked")
     site.ok("shutdown")
     wait_for(lambda: not runs(int((site.root / "pid").read_text())), "the question to be gone")
+
+
+def test_a_signal_while_a_daemon_starts_and_waits_for_an_answer(site: Site) -> None:
+    vllm = fake_vllm(
+        site.root / "bin",
+        f"echo $$ > {site.root}/pid\nwhile [ ! -e {site.root}/go ]; do sleep 0.05; done\ncat $HELP",
+    )
+    model = f"model: m, executable: {vllm}, autostart: false, args: {{seed: 1}}"
+    site.write(f"models: {{q: {{{model}}}}}")
+    daemon = site.spawn("daemon")
+    wait_for(lambda: asked(vllm) == 1, "vLLM to be asked")
+    os.kill(daemon.pid, signal.SIGTERM)
+    assert daemon.wait(20) == 0
+    assert not runs(int((site.root / "pid").read_text()))
+    daemon = site.spawn("daemon")
+    wait_for(lambda: asked(vllm) == 2, "vLLM to be asked again")
+    os.kill(daemon.pid, signal.SIGHUP)
+    (site.root / "go").touch()
+    wait_for(lambda: os.path.exists(site.state.socket), "the daemon to be up")
+    assert site.find("q") is not None
+    site.ok("shutdown")
