@@ -137,6 +137,22 @@ def test_a_changed_version_is_asked_anew(tmp_path: Path) -> None:
     assert asked(python) == 2
 
 
+def test_an_upgrade_behind_a_wrapper_is_seen_before_a_flag_is_called_wrong(tmp_path: Path) -> None:
+    vllm = fake_vllm(tmp_path / "bin", f'cat {tmp_path}/more "$HELP"')
+    (tmp_path / "more").touch()
+    known = installations(tmp_path)
+    for _ in range(2):  # a wrong flag does not cost a question at every save
+        assert "my-own" not in known.flags(call(vllm), ["my-own"]).flags.flags
+    assert asked(vllm) == 1
+    (tmp_path / "more").write_text("  --my-own X\n")
+    for kept in (tmp_path / "cache").iterdir():
+        os.utime(kept, (1, 1))
+    assert known.flags(call(vllm), ["seed"]).unasked == ""
+    assert asked(vllm) == 1
+    assert "my-own" in known.flags(call(vllm), ["my-own"]).flags.flags
+    assert asked(vllm) == 2
+
+
 def test_a_damaged_answer_on_disk_is_asked_for_again(tmp_path: Path) -> None:
     vllm = fake_vllm(tmp_path / "bin")
     installations(tmp_path).flags(call(vllm))

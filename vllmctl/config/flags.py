@@ -7,7 +7,7 @@ installation could not be asked, the shipped list gives warnings, which change n
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from vllmctl.config.definition import Definition, Reader
@@ -20,7 +20,7 @@ from vllmctl.vllm.command import RESERVED, as_word
 from vllmctl.vllm.flags import REPLACED, Flag, FlagList, Takes, of_the_simulator, shipped
 from vllmctl.vllm.installed import Answer, Call
 
-Ask = Callable[[Call], Answer]
+Ask = Callable[[Call, Collection[str]], Answer]
 """`Installations.flags`, or what stands in for it."""
 
 _MOST_CHOICES = 12
@@ -41,7 +41,7 @@ def check_flags(
         if instance.engine is Engine.SIMULATOR:
             own, others = of_the_simulator(), Answer(shipped(), "the simulator ignores it")
         else:
-            own, others = None, _asked(definition, instance, ask, problems)
+            own, others = None, _asked(definition, instance, args, ask, problems)
         for flag, entry in args.entries.items():
             simulated = own is not None and flag.startswith("simulate-")
             answer = Answer(own) if own is not None and simulated else others
@@ -57,11 +57,14 @@ def check_flags(
                 problems.add(fault.place, path, fault.message, fault.suggestion)
 
 
-def _asked(definition: Definition, instance: Instance, ask: Ask, problems: Problems) -> Answer:
+def _asked(
+    definition: Definition, instance: Instance, args: Table, ask: Ask, problems: Problems
+) -> Answer:
     read = Reader(definition, problems)
     launch = instance.launch
     executable = tuple(read.words("executable") or ("vllm",))
-    answer = ask(Call(executable, launch.workdir, _decisive(launch.env), launch.user))
+    call = Call(executable, launch.workdir, _decisive(launch.env), launch.user)
+    answer = ask(call, [name.partition(".")[0] for name in args.entries])
     if answer.unasked:
         problems.warn(
             read.place("executable"),

@@ -18,7 +18,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from glob import escape, glob
 from typing import Any
@@ -27,6 +27,8 @@ from vllmctl.vllm.flags import FlagList, from_document, parse_help, shipped, to_
 
 PATIENCE = 60.0
 """Seconds that an installation gets to print its help; imports from a cold disk take long."""
+FRESH = 60.0
+"""Seconds for which an answer is surely not out of date."""
 MOST_BYTES = 5_000_000
 """Of help; that of vLLM 0.32 has 130 kB."""
 QUIET = {
@@ -90,17 +92,23 @@ class Installations:
         self._asked: subprocess.Popen[bytes] | None = None
         self._closed = False
 
-    def flags(self, call: Call) -> Answer:
-        """The flags that the installation takes, or the shipped list and the reason."""
+    def flags(self, call: Call, wanted: Collection[str] = ()) -> Answer:
+        """The flags that the installation takes, or the shipped list and the reason.
+
+        Where no version can be seen (a wrapper, `conda run`), an upgrade goes unnoticed: a kept
+        answer that lacks one of the `wanted` flags is not relied on, but asked for again.
+        """
         program = self._find(call)
         if program is None:
             return Answer(shipped(), f"{call.executable[0]} is not there or not executable")
         version = installed_version(program)
         key = _identity(program, call, version)
         with self._lock:  # one question at a time: two would only slow each other down
-            if key not in self._known:
-                self._known[key] = self._recall(key) or self._ask(program, call, version, key)
-            return self._known[key]
+            answer = self._known.get(key) or self._recall(key)
+            if answer is None or (not version and self._may_be_old(answer, key, wanted)):
+                answer = self._ask(program, call, version, key)
+            self._known[key] = answer
+            return answer
 
     def close(self) -> None:
         """Give up a question that is under way; every later one."""
@@ -115,6 +123,14 @@ class Installations:
             usable = os.path.isfile(program) and os.access(program, os.X_OK)
             return program if usable else None
         return shutil.which(name, path=call.path or self._environ.get("PATH", os.defpath))
+
+    def _may_be_old(self, answer: Answer, key: str, wanted: Collection[str]) -> bool:
+        if answer.unasked or all(name in answer.flags.flags for name in wanted):
+            return False
+        try:
+            return abs(time.time() - os.stat(self._place(key)).st_mtime) > FRESH
+        except OSError:
+            return True  # it could not be kept
 
     # -- the answers of earlier times --------------------------------------------------------
 
