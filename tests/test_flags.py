@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import stat
 import subprocess
 import textwrap
@@ -136,6 +137,22 @@ def test_a_changed_version_is_asked_anew(tmp_path: Path) -> None:
     assert asked(python) == 2
 
 
+def test_an_upgrade_behind_a_wrapper_is_seen_before_a_flag_is_called_wrong(tmp_path: Path) -> None:
+    vllm = fake_vllm(tmp_path / "bin", f'cat {tmp_path}/more "$HELP"')
+    (tmp_path / "more").touch()
+    known = installations(tmp_path)
+    for _ in range(2):  # a wrong flag does not cost a question at every save
+        assert "my-own" not in known.flags(call(vllm), ["my-own"]).flags.flags
+    assert asked(vllm) == 1
+    (tmp_path / "more").write_text("  --my-own X\n")
+    for kept in (tmp_path / "cache").iterdir():
+        os.utime(kept, (1, 1))
+    assert known.flags(call(vllm), ["seed"]).unasked == ""
+    assert asked(vllm) == 1
+    assert "my-own" in known.flags(call(vllm), ["my-own"]).flags.flags
+    assert asked(vllm) == 2
+
+
 def test_a_damaged_answer_on_disk_is_asked_for_again(tmp_path: Path) -> None:
     vllm = fake_vllm(tmp_path / "bin")
     installations(tmp_path).flags(call(vllm))
@@ -148,9 +165,11 @@ def test_a_damaged_answer_on_disk_is_asked_for_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("script", "reason"),
     [
-        ("exit 1", "did not list its flags"),
+        ("exit 1", "it ended with exit code 1"),
+        ('cat "$HELP"; exit 3', "it ended with exit code 3"),
+        ('head -n 900 "$HELP"; kill -9 $$', "signal 9 killed it"),
         ("echo usage: something else", "did not list its flags"),
-        ("yes abcdefgh", "did not list its flags"),
+        ("yes abcdefgh", "more than 1000000 bytes are no list of flags"),
         ("sleep 1000 & sleep 1000", "no answer after"),
     ],
 )
@@ -158,7 +177,7 @@ def test_one_that_does_not_say_leaves_the_shipped_list(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, reason: str
 ) -> None:
     monkeypatch.setattr(installed, "PATIENCE", 0.5)
-    monkeypatch.setattr(installed, "MOST_BYTES", 100_000)
+    monkeypatch.setattr(installed, "MOST_BYTES", 1_000_000)
     vllm = fake_vllm(tmp_path / "bin", f"echo $$ > {tmp_path}/pid\n{script}")
     known = installations(tmp_path)
     answer = known.flags(call(vllm))
@@ -169,6 +188,43 @@ def test_one_that_does_not_say_leaves_the_shipped_list(
     pid = int((tmp_path / "pid").read_text())
     assert not runs(pid)
     wait_for(lambda: not group(pid), "what it started to be gone")
+
+
+def test_what_it_leaves_behind_is_not_waited_for(tmp_path: Path) -> None:
+    vllm = fake_vllm(tmp_path / "bin", f'echo $$ > {tmp_path}/pid; sleep 1000 &\ncat "$HELP"')
+    assert installations(tmp_path).flags(call(vllm)).flags.flags == recorded().flags
+    pid = int((tmp_path / "pid").read_text())
+    wait_for(lambda: not group(pid), "what it started to be gone")
+
+
+def test_it_is_asked_with_what_decides_which_vllm_it_is(tmp_path: Path) -> None:
+    vllm = fake_vllm(
+        tmp_path / "bin", 'if [ "$PYTHONPATH" ]; then echo "  --my-own X"; fi\ncat "$HELP"'
+    )
+    model = f"model: m, executable: {vllm}, args: {{my-own: 1}}"
+    file = tmp_path / "models.yaml"
+    ask = installations(tmp_path).flags
+    file.write_text(f"models: {{q: {{{model}}}}}")
+    with pytest.raises(InvalidConfig):
+        load(str(file), {}, ask)
+    file.write_text(f"models: {{q: {{{model}, env: {{PYTHONPATH: /opt/own, A: b}}}}}}")
+    assert load(str(file), {}, ask).warnings == ()
+    file.write_text(f"models: {{q: {{{model}, env: {{PYTHONPATH: /opt/own, VLLM_API_KEY: s}}}}}}")
+    assert load(str(file), {}, ask).warnings == ()
+    assert asked(vllm) == 2
+
+
+def test_the_same_word_is_another_vllm_on_another_path(tmp_path: Path) -> None:
+    for name, more in (("one", ""), ("two", 'echo "  --my-own X"')):
+        fake_vllm(tmp_path / name, f'{more}\ncat "$HELP"')
+    known = installations(tmp_path)
+    found = [
+        known.flags(
+            Call(("env", "vllm"), str(tmp_path), (("PATH", f"{tmp_path / name}:/bin:/usr/bin"),))
+        )
+        for name in ("one", "two")
+    ]
+    assert ["my-own" in answer.flags.flags for answer in found] == [False, True]
 
 
 def group(number: int) -> list[int]:
@@ -262,6 +318,12 @@ def test_a_wrong_flag(tmp_path: Path, args: str, complaint: str) -> None:
 )  # fmt: skip
 def test_a_right_flag(tmp_path: Path, args: str) -> None:
     assert told(tmp_path, args) == ([], [])
+
+
+def test_a_list_of_secrets_is_not_repeated_in_the_remedy(tmp_path: Path) -> None:
+    errors, warnings = told(tmp_path, "hf-token: [hunter22, hunter33]")
+    assert "takes one value (got a list)" in errors[-1]
+    assert "hunter" not in repr((errors, warnings))
 
 
 def test_what_argparse_completes_is_only_warned_about(tmp_path: Path) -> None:
@@ -371,3 +433,24 @@ def test_a_daemon_ends_while_it_waits_for_an_answer(site: Site) -> None:
     wait_for(lambda: (site.root / "pid").exists() and asked(vllm) == 1, "vLLM to be asked")
     site.ok("shutdown")
     wait_for(lambda: not runs(int((site.root / "pid").read_text())), "the question to be gone")
+
+
+def test_a_signal_while_a_daemon_starts_and_waits_for_an_answer(site: Site) -> None:
+    vllm = fake_vllm(
+        site.root / "bin",
+        f"echo $$ > {site.root}/pid\nwhile [ ! -e {site.root}/go ]; do sleep 0.05; done\ncat $HELP",
+    )
+    model = f"model: m, executable: {vllm}, autostart: false, args: {{seed: 1}}"
+    site.write(f"models: {{q: {{{model}}}}}")
+    daemon = site.spawn("daemon")
+    wait_for(lambda: asked(vllm) == 1, "vLLM to be asked")
+    os.kill(daemon.pid, signal.SIGTERM)
+    assert daemon.wait(20) == 0
+    assert not runs(int((site.root / "pid").read_text()))
+    daemon = site.spawn("daemon")
+    wait_for(lambda: asked(vllm) == 2, "vLLM to be asked again")
+    os.kill(daemon.pid, signal.SIGHUP)
+    (site.root / "go").touch()
+    wait_for(lambda: os.path.exists(site.state.socket), "the daemon to be up")
+    assert site.find("q") is not None
+    site.ok("shutdown")

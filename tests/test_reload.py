@@ -9,9 +9,11 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import pytest
 from workplace import Model, Site, free_port, get, quick, runs, wait_for
 
 from vllmctl.control.client import Client
+from vllmctl.records import ConfigRecord, read_record
 
 
 def save(site: Site, **models: dict[str, Any]) -> None:
@@ -21,6 +23,12 @@ def save(site: Site, **models: dict[str, Any]) -> None:
 def generation(site: Site) -> int:
     number: int = site.document()["daemon"]["config"]["generation"]
     return number
+
+
+def kept_generation(site: Site) -> int:
+    """Of the reading that the next daemon would go on with."""
+    record = read_record(site.state.last_good_config, ConfigRecord)
+    return record.generation if record else 0
 
 
 def test_a_changed_launch_replaces_that_model_and_no_other(site: Site) -> None:
@@ -243,6 +251,23 @@ def test_a_changed_grace_is_that_of_the_next_stop(site: Site) -> None:
     assert site.model("chat")["pids"] == pids
     site.ok("stop", "chat", patience=20)
     assert not [pid for pid in pids if runs(pid)]
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_changed_grace_is_that_of_a_model_that_leaves_the_file(site: Site, killed: bool) -> None:
+    chat = quick(args={"simulate-ignore-term": True}, stop={"grace": "1h"})
+    save(site, chat=chat)
+    site.start()
+    pids = site.model("chat")["pids"]
+    save(site, chat=chat | {"stop": {"grace": "100ms"}})
+    wait_for(lambda: generation(site) == 2, "the policy to be read")
+    if killed:
+        wait_for(lambda: kept_generation(site) == 2, "the policy to be written down")
+        site.kill_daemon()
+    save(site)
+    if killed:
+        site.start("--no-wait")
+    wait_for(lambda: not [pid for pid in pids if runs(pid)], "chat to go", patience=20)
 
 
 # -- which files, and when -------------------------------------------------------------------

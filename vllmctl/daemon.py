@@ -50,6 +50,8 @@ def main(config_path: str, state_root: str, environ: Mapping[str, str]) -> int:
         )
     try:
         return uvloop.run(_main(os.path.abspath(config_path), state, environ))
+    except asyncio.CancelledError:
+        return EXIT_OK  # told to end before it had begun
     finally:
         os.close(lock)
 
@@ -67,6 +69,13 @@ async def _main(config_path: str, state: StateDir, environ: Mapping[str, str]) -
 async def _supervise(
     config_path: str, state: StateDir, environ: Mapping[str, str], installations: Installations
 ) -> int:
+    loop, reading = asyncio.get_running_loop(), asyncio.current_task()
+    assert reading is not None
+    saved = asyncio.Event()
+    # Already now: the first reading may ask vLLM for its flags, and that takes a while.
+    loop.add_signal_handler(signal.SIGHUP, saved.set)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, reading.cancel)
     keeper = Keeper(config_path, state, environ, installations.flags)
     recalled = keeper.recall()
     trouble = await _try_to_write(keeper, state)
@@ -76,10 +85,11 @@ async def _supervise(
         return EXIT_INVALID_CONFIG
     supervisor = Supervisor(keeper, state, environ)
     server = ControlServer(state.socket, SupervisorService(supervisor, state))
-    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, supervisor.shut_down)
     loop.add_signal_handler(signal.SIGHUP, supervisor.saved)
+    if saved.is_set():
+        supervisor.saved()
     try:
         if trouble:
             supervisor.events.tell("", "trouble", trouble)

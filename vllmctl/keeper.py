@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from vllmctl.config.errors import ConfigError, InvalidConfig
 from vllmctl.config.flags import Ask
 from vllmctl.config.load import Loaded, load
-from vllmctl.core.spec import Desired, Setting
+from vllmctl.core.spec import Desired, Instance, Setting, Stop
 from vllmctl.ports import Listeners
 from vllmctl.records import ConfigRecord, read_record, write_record
 from vllmctl.statedir import StateDir
@@ -36,6 +36,9 @@ class Keeper:
         self.desired = Desired({}, 0)
         self.settings: Mapping[str, tuple[Setting, ...]] = {}
         """By model: what the good reading says of it, and where."""
+        self.stops: dict[str, Stop] = {}
+        """By instance: how it is stopped, as the last good reading that had it says. What is no
+        longer in the file, but still runs, is stopped so."""
         self.errors: tuple[ConfigError, ...] = ()
         self.warnings: tuple[ConfigError, ...] = ()
 
@@ -49,7 +52,7 @@ class Keeper:
         record = read_record(self._state.last_good_config, ConfigRecord)
         if record is None or record.path != self.path:
             return False
-        self.desired = Desired(record.instances, record.generation)
+        self._take(record.instances, record.generation)
         self.settings = record.settings
         self._set_mode(record.automatic)
         return True
@@ -71,7 +74,7 @@ class Keeper:
                 self._set_mode(loaded.automatic)
                 self.settings = loaded.settings
                 if self.desired.generation == 0 or loaded.instances != self.desired.instances:
-                    self.desired = Desired(loaded.instances, self.desired.generation + 1)
+                    self._take(loaded.instances, self.desired.generation + 1)
             return (self.desired, self.errors, self.warnings) != before
 
     async def keep(self) -> None:
@@ -109,6 +112,10 @@ class Keeper:
                 lambda: self._fingerprint,
                 saved,
             )
+
+    def _take(self, instances: Mapping[str, Instance], generation: int) -> None:
+        self.desired = Desired(instances, generation)
+        self.stops.update((name, one.policy.stop) for name, one in instances.items())
 
     async def _watch_these(self, files: tuple[str, ...], globs: tuple[str, ...]) -> None:
         """From now on. A file that nobody knew of before the reading counts as changed since."""

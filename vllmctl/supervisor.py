@@ -150,6 +150,8 @@ class Supervisor:
         decided = self.decide()
         self._tell_of_moves(decided.statuses)
         for action in decided.actions:
+            if isinstance(action, StopRun) and action.stop is None:
+                action = replace(action, stop=self.keeper.stops.get(action.name))
             self.backend.act(action)
             self._tell_of_action(action)
         self._keep_monitors()
@@ -285,6 +287,7 @@ class Supervisor:
                 sentence = f"max_size {log.max_size}, keep {log.keep} apply from now on"
                 self.events.tell(name, "log", sentence)
             case Forget(name):
+                self.keeper.stops.pop(name, None)
                 self._own(self.intent.forget(name))
             case StartRun() | StopRun() | ResetCount():
                 pass  # the move that follows says it, or nobody needs to know

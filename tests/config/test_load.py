@@ -413,6 +413,12 @@ def test_where_each_value_came_from(tmp_path: Path) -> None:
     assert found["args.api-key"].value == found["env.MY_TOKEN"].value == "(hidden)"
 
 
+def test_what_stands_in_for_a_secret_variable_is_hidden_too(tmp_path: Path) -> None:
+    text = "models: {q: {model: m, env: {A: 'x ${MY_TOKEN:-hunter22}', B: '${C:-b}'}}}"
+    found = {one.path: one.value for one in read(tmp_path, text).settings["q"]}
+    assert (found["env.A"], found["env.B"]) == ("(hidden)", "b")
+
+
 def test_secret_flags_are_passed_in_the_environment(tmp_path: Path) -> None:
     launch = one(tmp_path, "model: m\nargs: {api-key: abc, hf_token: [xyz], seed: 1}").launch
     assert launch.env == (("HF_TOKEN", "xyz"), ("VLLM_API_KEY", "abc"))

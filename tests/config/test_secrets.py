@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vllmctl.config.secrets import HIDDEN, is_secret, line_to_show, looks_secret, redacted
+from vllmctl.config.secrets import (
+    HIDDEN,
+    is_of_a_model,
+    is_secret,
+    line_to_show,
+    looks_secret,
+    redacted,
+)
 from vllmctl.vllm.flags import shipped
 
 
@@ -35,6 +42,27 @@ def test_the_name_of_a_model_tells_nothing() -> None:
 def test_of_vllm_s_flags_only_the_secret_ones_are_hidden() -> None:
     hidden = {name for name in shipped().flags if is_secret(("args", name))}
     assert hidden == {"api-key", "hf-token", "allow-credentials"}  # the last is a switch
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("num_key_value_heads", 8), ("linear_key_head_dim", 128), ("image_token_index", 32000),
+     ("image_token", "<image>"), ("eos_token", "</s>"), ("pad_token", "[PAD]")],
+)  # fmt: skip
+def test_a_model_s_own_configuration_is_no_secret(name: str, value: object) -> None:
+    path = ("models", "q", "args", "hf-overrides", name)
+    assert is_secret(path)
+    assert is_of_a_model(path, value)
+    assert is_of_a_model(("defaults", "args", f"hf-overrides.{name}"), value)
+    assert not is_of_a_model(("models", "q", "env", name), value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("token", "x"), ("token", 1234567), ("api_key_prod", "x"), ("image_token", "image")],
+)
+def test_a_secret_among_it_is_one(name: str, value: object) -> None:
+    assert not is_of_a_model(("models", "q", "args", "hf-overrides", name), value)
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from test_plan_properties import facts, instances
-from values import CRASH, HOPELESS, NOW, ended, instance, launch, serving, stopping, wanted
+from values import CRASH, HOPELESS, NOW, ended, instance, launch, loading, serving, stopping, wanted
 
 from vllmctl.core.diff import Change, Effect, diff
 from vllmctl.core.fields import changed_launch, changed_policy
 from vllmctl.core.observed import Cause, Facts, Observed
 from vllmctl.core.plan import StartRun, StopRun, plan
-from vllmctl.core.spec import Desired, Instance, Launch, Log, Policy, Restart
+from vllmctl.core.spec import Desired, Health, Instance, Launch, Log, Policy, Restart
 
 M = instance()
 
@@ -47,6 +47,12 @@ RUNS = Facts(run=serving(M))
          "gpus; it is STOPPED"),
         (M, instance(launch={"gpus": (1,)}), Facts(end=ended(M, HOPELESS)), Effect.START,
          "it is started, because this changed: gpus"),
+        (M, instance(policy={"health": Health(start_timeout=5)}), Facts(run=loading(M)),
+         Effect.STOP, "not ready 5 s after its start (start_timeout), because this changed: "
+         "health.start_timeout"),
+        (None, instance(launch={"gpus": (1,)}), RUNS, Effect.REPLACE, "its launch changed: gpus"),
+        (M, instance(launch={"gpus": (1,)}), Facts(run=stopping(M)), Effect.UPDATE,
+         "gpus; it is STOPPING"),
         (M, instance(policy={"restart": Restart(max_restarts=0)}), Facts(end=ended(M, CRASH)),
          Effect.UPDATE, "restart.max_restarts; it is FATAL"),
         (instance(policy={"autostart": False}), M, Facts(), Effect.START,
@@ -78,11 +84,15 @@ def engine(*flags: str, executable: str = "vllm", model: str = "org/m") -> Launc
     [
         (engine(), engine("--seed", "1"), ["args.seed"]),
         (engine("--seed", "1"), engine("--seed=1"), ["args"]),
+        (engine("-tp", "2"), engine("-tp", "4"), ["extra_args"]),
+        (engine("--a", "-1", "-O2"), engine("--a", "-1", "-O3"), ["extra_args"]),
+        (engine("--a", "-1"), engine("--a", "-2"), ["args.a"]),
         (engine(), engine(model="org/n"), ["model"]),
         (engine(), engine(executable="/opt/vllm"), ["executable"]),
         (engine("--a", "1"), engine("--no-a"), ["args.a", "args.no-a"]),
         (launch(env=(("A", "1"), ("B", "1"))), launch(env=(("A", "2"),)), ["env.A", "env.B"]),
         (launch(), launch(argv=("x",)), ["command"]),
+        (launch(argv=("x", "--a", "1")), launch(argv=("x", "--a", "2")), ["command"]),
         (launch(), launch(limits=(("nofile", 1),), user="u"), ["user", "limits.nofile"]),
     ],
 )
@@ -108,11 +118,15 @@ def test_what_is_said_is_what_the_planner_then_does(
     changes = diff(Desired(before), Desired(after), observed, NOW)
     assert {one.name for one in changes} == set(before) | set(after)
     said = {one.name: one for one in changes}
+    today = plan(Desired(before), observed, NOW).actions
+    stopped_anyway = {action.name for action in today if isinstance(action, StopRun)}
     for action in plan(Desired(after), observed, NOW).actions:
         match action:
             case StopRun(name, _, Cause.REPLACE, _, _):
                 assert said[name].effect is Effect.REPLACE
             case StopRun(name, _, Cause.REMOVED, _, _) if name in said:
+                assert said[name].effect is Effect.STOP
+            case StopRun(name) if name in before and name not in stopped_anyway:
                 assert said[name].effect is Effect.STOP
             case StartRun(name) if name not in before:
                 assert said[name].effect is Effect.START

@@ -11,8 +11,6 @@ import click
 from vllmctl.cli.context import FAILED, Context, json_option, pass_context
 from vllmctl.cli.mistakes import warn
 
-_LABELS = {"update": "no restart: ", "replace": "", "start": "", "stop": "", "keep": ""}
-
 
 @click.command("diff")
 @click.argument("file", required=False)

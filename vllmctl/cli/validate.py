@@ -49,4 +49,4 @@ def command(context: Context, file: str | None, as_json: bool) -> int:
     if errors:
         raise Failure(mistakes(errors), INVALID_CONFIG)
     click.echo(f"{path} is valid ({count} {'model' if count == 1 else 'models'})")
-    return INVALID_CONFIG if errors else 0
+    return 0

@@ -7,19 +7,20 @@ installation could not be asked, the shipped list gives warnings, which change n
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from vllmctl.config.definition import Definition, Reader
 from vllmctl.config.errors import Path, Place, Problems
 from vllmctl.config.nodes import Entry, Listing, Node, Scalar, Table, plain
-from vllmctl.config.validate import closest, got
+from vllmctl.config.secrets import is_secret
+from vllmctl.config.validate import closest, got, hidden
 from vllmctl.core.spec import Engine, Instance
 from vllmctl.vllm.command import RESERVED, as_word
 from vllmctl.vllm.flags import REPLACED, Flag, FlagList, Takes, of_the_simulator, shipped
 from vllmctl.vllm.installed import Answer, Call
 
-Ask = Callable[[Call], Answer]
+Ask = Callable[[Call, Collection[str]], Answer]
 """`Installations.flags`, or what stands in for it."""
 
 _MOST_CHOICES = 12
@@ -42,7 +43,7 @@ def check_flags(
         if instance.engine is Engine.SIMULATOR:
             own, others = of_the_simulator(), Answer(shipped(), "the simulator ignores it")
         else:
-            own, others = None, _asked(definition, instance, ask, problems)
+            own, others = None, _asked(definition, instance, args, ask, problems)
         for flag, entry in args.entries.items():
             simulated = own is not None and flag.startswith("simulate-")
             answer = Answer(own) if own is not None and simulated else others
@@ -61,11 +62,14 @@ def check_flags(
                 problems.add(fault.place, path, fault.message, fault.suggestion)
 
 
-def _asked(definition: Definition, instance: Instance, ask: Ask, problems: Problems) -> Answer:
+def _asked(
+    definition: Definition, instance: Instance, args: Table, ask: Ask, problems: Problems
+) -> Answer:
     read = Reader(definition, problems)
     launch = instance.launch
     executable = tuple(read.words("executable") or ("vllm",))
-    answer = ask(Call(executable, launch.workdir, dict(launch.env).get("PATH"), launch.user))
+    call = Call(executable, launch.workdir, _decisive(launch.env), launch.user)
+    answer = ask(call, [name.partition(".")[0] for name in args.entries])
     if answer.unasked:
         problems.warn(
             read.place("executable"),
@@ -75,6 +79,17 @@ def _asked(definition: Definition, instance: Instance, ask: Ask, problems: Probl
             "name vLLM's executable here if it is elsewhere",
         )
     return answer
+
+
+def _decisive(env: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Of a model's variables those by which another vLLM, or one with other plugins, may be found
+    at the same path. No secret is among them."""
+    return tuple(
+        (name, value)
+        for name, value in env
+        if name == "PATH"
+        or (name.startswith(("PYTHON", "VLLM_", "VIRTUAL_ENV", "LD_")) and not is_secret((name,)))
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +118,9 @@ def fault_of(name: str, entry: Entry, path: Path, known: FlagList) -> Fault | No
             return _of_switch(flag, value)
         case Listing() if flag.takes is not Takes.NOTHING and flag.takes is not Takes.SEVERAL:
             text = json.dumps(plain(value), ensure_ascii=False)
-            fits = len(text) <= 60 and "'" not in text and got(value, path) == "a list"
+            scalars = [item for item in value.items if isinstance(item, Scalar)]
+            secret = any(hidden(item, path) for item in scalars)
+            fits = len(text) <= 60 and "'" not in text and value.items and not secret
             remedy = f"write '{text}' if it takes a list as JSON" if fits else None
             return Fault(value.place, "takes one value (got a list)", remedy)
         case _ if flag.takes is Takes.NOTHING:

@@ -90,7 +90,9 @@ def _substitute(inside: str, environ: Mapping[str, str], depth: int) -> Expanded
     if value is not None and (value or empty_counts):
         return Expanded(value, (value,) if is_secret((name,)) else (), (name,))
     if operator == "-":
-        return expand(operand, environ, depth + 1)
+        default = expand(operand, environ, depth + 1)
+        secrets = (default.text,) if is_secret((name,)) and default.text else default.secrets
+        return replace(default, secrets=secrets)
     state = "is not set" if value is None else "is empty"
     if operator == "?" and operand:
         raise Unresolved(f"the variable {name} {state}: {operand}", f"set {name}")

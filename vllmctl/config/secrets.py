@@ -30,6 +30,8 @@ _SECRET_VALUE = re.compile(
 """Tokens of Hugging Face, OpenAI, GitHub, GitLab, Slack, AWS; a JWT; a private key."""
 _SHORTEST = 6
 """Characters of a secret that is looked for in other texts; less would match ordinary words."""
+_SPECIAL_TOKEN = re.compile(r"<.*>|\[.*\]")
+"""`<image>`, `</s>`, `[PAD]`: a token of a text."""
 _KEYED = re.compile(r"([A-Za-z0-9_.-]+)[\"']?\s*[:=]\s*")
 
 
@@ -40,10 +42,25 @@ def is_secret(path: Path) -> bool:
     return any(isinstance(step, str) and _names_a_secret(step) for step in path)
 
 
+def is_of_a_model(path: Path, value: object) -> bool:
+    """Whether a value of `args` is named like a secret and is none, as the words of a model's own
+    configuration are: `num_key_value_heads: 8`, `image_token: <image>` in hf-overrides."""
+    path = path[2:] if path[:1] == ("models",) else path[path[:1] == ("defaults",) :]
+    if path[:1] != ("args",):
+        return False
+    if isinstance(value, str):
+        return _SPECIAL_TOKEN.fullmatch(value) is not None
+    return not any(isinstance(step, str) and _is_secret_word(_words(step)[-1]) for step in path)
+
+
+def _words(name: str) -> list[str]:
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)  # apiKey
+    return re.split(r"[^a-z0-9]+", spaced.lower())
+
+
 @lru_cache(1000)  # the models of a file have the same keys
 def _names_a_secret(name: str) -> bool:
-    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)  # apiKey
-    words = re.split(r"[^a-z0-9]+", spaced.lower())
+    words = _words(name)
     secret = [index for index, word in enumerate(words) if _is_secret_word(word)]
     return bool(secret) and _ABOUT.isdisjoint(words[secret[-1] :])
 

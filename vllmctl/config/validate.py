@@ -20,7 +20,7 @@ from jsonschema.validators import extend
 from vllmctl.config.errors import Path, Problems, shown
 from vllmctl.config.nodes import Listing, Node, Scalar, Table, find, plain
 from vllmctl.config.schema import schema_text
-from vllmctl.config.secrets import is_secret, looks_secret
+from vllmctl.config.secrets import is_of_a_model, is_secret, looks_secret
 
 _TRUE, _FALSE = ("yes", "on", "y", "True"), ("no", "off", "n", "False")
 _FEW = 12
@@ -110,7 +110,9 @@ def hidden(node: Scalar, path: Path) -> bool:
     """Whether the value must not appear in a message."""
     if isinstance(node.value, bool):
         return False
-    return node.secret or is_secret(path) or looks_secret(node.text)
+    if node.secret or looks_secret(node.text):
+        return True
+    return is_secret(path) and not is_of_a_model(path, node.value)
 
 
 def closest(word: str, words: Iterable[str]) -> str | None:

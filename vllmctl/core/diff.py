@@ -43,14 +43,17 @@ def diff(before: Desired, after: Desired, observed: Observed, now: float) -> tup
     """
     today, then = plan(before, observed, now), plan(after, observed, now)
     names = [*after.instances, *(name for name in before.instances if name not in after.instances)]
-    causes = {a.name: a.cause for a in then.actions if isinstance(a, StopRun)}
+    stops_today, stops = (
+        {a.name: a for a in decided.actions if isinstance(a, StopRun)} for decided in (today, then)
+    )
     return tuple(
         _change(
             name,
             before.instances.get(name),
             after.instances.get(name),
             observed.instances.get(name, Facts()).run,
-            causes.get(name),
+            stops.get(name),
+            stops_anyway=name in stops_today,
             starts=_is_to_start(then, name) and not _is_to_start(today, name),
             state=then.statuses[name].state if name in then.statuses else State.STOPPED,
         )
@@ -63,11 +66,13 @@ def _change(
     old: Instance | None,
     new: Instance | None,
     run: Run | None,
-    cause: Cause | None,
+    stop: StopRun | None,
     *,
+    stops_anyway: bool,
     starts: bool,
     state: State,
 ) -> Change:
+    cause = stop.cause if stop else None
     if new is None:
         if cause is Cause.REMOVED:
             return Change(name, Effect.STOP, "no longer in the file")
@@ -75,9 +80,8 @@ def _change(
         return Change(name, Effect.UPDATE, f"no longer in the file; it {what}")
     if run is not None and cause is Cause.REPLACE:
         launch = changed_launch(run.launch, new.launch)
-        policy = changed_policy(old.policy, new.policy) if old else []
-        why = f"its launch changed: {', '.join(launch)}"
-        return Change(name, Effect.REPLACE, why, (*launch, *policy))
+        fields = (*launch, *(changed_policy(old.policy, new.policy) if old else ()))
+        return Change(name, Effect.REPLACE, f"its launch changed: {', '.join(launch)}", fields)
     if old is None:
         if starts:
             return Change(name, Effect.START, "new in the file")
@@ -88,7 +92,9 @@ def _change(
     what = ", ".join(fields) or "how it is described"
     if starts:
         return Change(name, Effect.START, f"it is started, because this changed: {what}", fields)
-    if run is not None:
+    if stop is not None and not stops_anyway:  # a shorter start_timeout, fewer failures
+        return Change(name, Effect.STOP, f"{stop.why}, because this changed: {what}", fields)
+    if run is not None and run.stopping is None:
         return Change(name, Effect.UPDATE, f"without a restart: {what}", fields)
     return Change(name, Effect.UPDATE, f"{what}; it is {state}", fields)
 

@@ -5,6 +5,7 @@ Whether anything changed is never decided here: equal values are equal (`Launch.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 
@@ -14,6 +15,9 @@ _SUB_COMMAND = "serve"
 """Between an engine's executable and the model."""
 _OWN_FLAGS = ("--host", "--port")
 """Passed by vllmctl, from keys of their own."""
+_SHORT = "-"
+_IS_SHORT = re.compile(r"-[A-Za-z]")
+"""`-tp`; the value of a flag that begins with a dash is a number, or stands behind `=`."""
 
 
 def changed_launch(old: Launch, new: Launch) -> list[str]:
@@ -49,20 +53,23 @@ def _changed(old: object, new: object, prefix: str) -> Iterator[str]:
 
 def _changed_arguments(old: tuple[str, ...], new: tuple[str, ...]) -> Iterator[str]:
     before, after = _arguments(old), _arguments(new)
+    if _SUB_COMMAND not in before[""] or _SUB_COMMAND not in after[""]:
+        yield "command"
+        return
     flags = [flag for flag in dict.fromkeys([*before, *after]) if flag.startswith("--")]
     if before[""] != after[""]:
         yield from _changed_beginning(before[""], after[""])
     named = [flag for flag in flags if before.get(flag) != after.get(flag)]
     yield from (f"args.{flag[2:]}" for flag in named if flag not in _OWN_FLAGS)
+    if before[_SHORT] != after[_SHORT]:
+        named.append(_SHORT)
+        yield "extra_args"  # only there can they be said
     if not named and before[""] == after[""]:
         yield "args"  # the same words in another order
 
 
 def _changed_beginning(old: list[str], new: list[str]) -> Iterator[str]:
     """The words before any flag: of an engine, its executable and the model."""
-    if _SUB_COMMAND not in old or _SUB_COMMAND not in new:
-        yield "command"
-        return
     at_old, at_new = old.index(_SUB_COMMAND), new.index(_SUB_COMMAND)
     if old[:at_old] != new[:at_new]:
         yield "executable"
@@ -71,13 +78,17 @@ def _changed_beginning(old: list[str], new: list[str]) -> Iterator[str]:
 
 
 def _arguments(argv: tuple[str, ...]) -> dict[str, list[str]]:
-    """The command's words, grouped under the flag before them ("": those before any flag)."""
-    groups: dict[str, list[str]] = {"": []}
+    """The command's words, grouped under the flag before them ("": those before any flag). Short
+    flags and what follows them are one group."""
+    groups: dict[str, list[str]] = {"": [], _SHORT: []}
     flag = ""
     for word in argv:
         if word.startswith("--"):
             flag, equals, value = word.partition("=")
             groups.setdefault(flag, []).extend([value] if equals else [])
+        elif flag and _IS_SHORT.match(word):
+            flag = _SHORT
+            groups[flag].append(word)
         else:
             groups[flag].append(word)
     return groups

@@ -33,7 +33,8 @@ class StartRun:
 
 @dataclass(frozen=True, slots=True)
 class StopRun:
-    """Ask the run's shim to end it. `stop` None: as the run itself was told when it began."""
+    """Ask the run's shim to end it. `stop` None: as was last said of it, for it is no longer in the
+    file."""
 
     name: str
     run: str

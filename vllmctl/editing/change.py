@@ -16,9 +16,9 @@ from vllmctl.config.load import load
 from vllmctl.config.merge import long_restart
 from vllmctl.config.nodes import Entry, Listing, Node, Scalar, Table, find
 from vllmctl.config.reading import Reading
-from vllmctl.config.secrets import HIDDEN, is_secret, looks_secret
+from vllmctl.config.secrets import HIDDEN
 from vllmctl.config.sources import Source, read_sources
-from vllmctl.config.validate import closest
+from vllmctl.config.validate import closest, hidden
 from vllmctl.editing.edit import edited, removed, tree_of
 from vllmctl.editing.emit import inline
 from vllmctl.editing.meaning import meaning
@@ -284,7 +284,7 @@ def _shown(root: Node, steps: Path) -> str:
 
 def _veiled(node: Node, path: Path) -> Node:
     match node:
-        case Scalar() if is_secret(path) or looks_secret(node.text):
+        case Scalar() if hidden(node, path):
             return Scalar(node.place, 0, HIDDEN)  # as a number, it gets no quotes
         case Scalar():
             return node

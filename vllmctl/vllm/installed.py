@@ -18,7 +18,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from glob import escape, glob
 from typing import Any
@@ -27,6 +27,8 @@ from vllmctl.vllm.flags import FlagList, from_document, parse_help, shipped, to_
 
 PATIENCE = 60.0
 """Seconds that an installation gets to print its help; imports from a cold disk take long."""
+FRESH = 60.0
+"""Seconds for which an answer is surely not out of date."""
 MOST_BYTES = 5_000_000
 """Of help; that of vLLM 0.32 has 130 kB."""
 QUIET = {
@@ -44,9 +46,14 @@ class Call:
 
     executable: tuple[str, ...]
     workdir: str
-    path: str | None = None
-    """PATH, where the model declares one."""
+    env: tuple[tuple[str, str], ...] = ()
+    """What the model declares of the variables that decide which code runs. No secrets."""
     user: str | None = None
+
+    @property
+    def path(self) -> str | None:
+        """PATH, where the model declares one."""
+        return dict(self.env).get("PATH")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +92,23 @@ class Installations:
         self._asked: subprocess.Popen[bytes] | None = None
         self._closed = False
 
-    def flags(self, call: Call) -> Answer:
-        """The flags that the installation takes, or the shipped list and the reason."""
+    def flags(self, call: Call, wanted: Collection[str] = ()) -> Answer:
+        """The flags that the installation takes, or the shipped list and the reason.
+
+        Where no version can be seen (a wrapper, `conda run`), an upgrade goes unnoticed: a kept
+        answer that lacks one of the `wanted` flags is not relied on, but asked for again.
+        """
         program = self._find(call)
         if program is None:
             return Answer(shipped(), f"{call.executable[0]} is not there or not executable")
         version = installed_version(program)
         key = _identity(program, call, version)
         with self._lock:  # one question at a time: two would only slow each other down
-            if key not in self._known:
-                self._known[key] = self._recall(key) or self._ask(program, call, version, key)
-            return self._known[key]
+            answer = self._known.get(key) or self._recall(key)
+            if answer is None or (not version and self._may_be_old(answer, key, wanted)):
+                answer = self._ask(program, call, version, key)
+            self._known[key] = answer
+            return answer
 
     def close(self) -> None:
         """Give up a question that is under way; every later one."""
@@ -110,6 +123,14 @@ class Installations:
             usable = os.path.isfile(program) and os.access(program, os.X_OK)
             return program if usable else None
         return shutil.which(name, path=call.path or self._environ.get("PATH", os.defpath))
+
+    def _may_be_old(self, answer: Answer, key: str, wanted: Collection[str]) -> bool:
+        if answer.unasked or all(name in answer.flags.flags for name in wanted):
+            return False
+        try:
+            return abs(time.time() - os.stat(self._place(key)).st_mtime) > FRESH
+        except OSError:
+            return True  # it could not be kept
 
     # -- the answers of earlier times --------------------------------------------------------
 
@@ -153,9 +174,7 @@ class Installations:
     def _output(self, words: Sequence[str], call: Call) -> str:
         """What it prints, until it ends or PATIENCE does. Whatever it started is ended with it."""
         rights: dict[str, Any] = {}
-        environ = {**self._environ, **QUIET}
-        if call.path:
-            environ["PATH"] = call.path
+        environ = {**self._environ, **dict(call.env), **QUIET}
         if call.user is not None and os.geteuid() == 0:  # never a user's program with root's rights
             user = pwd.getpwnam(call.user)
             rights = {
@@ -177,24 +196,58 @@ class Installations:
             self._asked = process
             try:
                 assert process.stdout is not None
-                return "" if self._closed else _read(process.stdout.fileno())
+                return "" if self._closed else _read(process)
             finally:
                 self._asked = None
                 _kill(process)
 
 
-def _read(fd: int) -> str:
-    deadline = time.monotonic() + PATIENCE
+def _read(process: subprocess.Popen[bytes]) -> str:
+    """What it printed until it ended, and ended well: flags that half a list lacks would be called
+    mistakes. What it left behind may hold its output open, and is not waited for."""
+    assert process.stdout is not None
+    output, deadline = process.stdout.fileno(), time.monotonic() + PATIENCE
+    os.set_blocking(output, False)
     content = bytearray()
-    while len(content) < MOST_BYTES:
-        ready, _, _ = select.select([fd], [], [], max(0.0, deadline - time.monotonic()))
-        if not ready:
-            raise subprocess.SubprocessError(f"no answer after {PATIENCE:g} s")
-        chunk = os.read(fd, 65536)
-        if not chunk:
-            break
-        content += chunk
+    end = os.pidfd_open(process.pid)
+    try:
+        waited_for = [output, end]
+        while end in waited_for and len(content) < MOST_BYTES:
+            patience = max(0.0, deadline - time.monotonic())
+            ready, _, _ = select.select(waited_for, [], [], patience)
+            if not ready:
+                raise subprocess.SubprocessError(f"no answer after {PATIENCE:g} s")
+            if end in ready:  # all that it printed can be read by now
+                waited_for.remove(end)
+            if output in waited_for and _take(output, content):
+                waited_for.remove(output)
+    finally:
+        os.close(end)
+    if len(content) >= MOST_BYTES:
+        raise subprocess.SubprocessError(f"more than {MOST_BYTES} bytes are no list of flags")
+    _must_have_ended_well(process.pid)
     return content.decode(errors="replace")
+
+
+def _take(fd: int, content: bytearray) -> bool:
+    """Add what can be read now; True if that was the last."""
+    with contextlib.suppress(BlockingIOError):
+        while len(content) < MOST_BYTES:
+            chunk = os.read(fd, 65536)
+            if not chunk:
+                return True
+            content += chunk
+    return False
+
+
+def _must_have_ended_well(pid: int) -> None:
+    """Looks without taking the status, so that the pid stays its own; see `_kill`."""
+    status = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    assert status is not None
+    if status.si_code != os.CLD_EXITED:
+        raise subprocess.SubprocessError(f"signal {status.si_status} killed it")
+    if status.si_status:
+        raise subprocess.SubprocessError(f"it ended with exit code {status.si_status}")
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
@@ -209,7 +262,10 @@ def _identity(program: str, call: Call, version: str) -> str:
     """What an answer holds for: another file, or another version installed, is asked anew."""
     status = os.stat(program)
     real = os.path.realpath(program)
-    words = [program, real, *call.executable[1:], version, status.st_mtime_ns, status.st_size]
+    words = [
+        *(program, real, *call.executable[1:], version, status.st_mtime_ns, status.st_size),
+        *call.env,
+    ]
     return hashlib.sha256(json.dumps(words).encode()).hexdigest()[:24]
 
 
