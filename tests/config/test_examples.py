@@ -22,7 +22,7 @@ def test_an_example(example: Path) -> None:
     first = example.read_text(encoding="utf-8").splitlines()[0]
     assert first == "# yaml-language-server: $schema=../schemas/models.schema.json"
     assert (DIRECTORY / first.partition("=")[2]).is_file()
-    loaded = load(str(example), {}, lambda _: Answer(shipped()))
+    loaded = load(str(example), {}, lambda *_: Answer(shipped()))
     instances = loaded.instances
     assert instances
     assert [
