@@ -239,6 +239,13 @@ def test_one_that_is_not_there(tmp_path: Path) -> None:
     assert "is not there" in answer.unasked
 
 
+def test_one_that_goes_while_it_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Installations, "_find", lambda *_: str(tmp_path / "gone"))
+    assert "is not there" in installations(tmp_path).flags(call(tmp_path / "gone")).unasked
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can run as somebody else")
 def test_a_user_s_executable_is_not_run_with_root_s_rights(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
