@@ -165,3 +165,20 @@ def test_a_bug_in_reading_does_not_end_the_watching(tmp_path: Path) -> None:
         await supervisor.close()
 
     asyncio.run(save_twice())
+
+
+def test_a_new_file_in_a_linked_directory_matters_by_either_name(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "models.d").symlink_to("real")
+    watched = Watched((str(tmp_path / "models.yaml"),), (str(tmp_path / "models.d" / "*.yaml"),))
+    for folder in ("real", "models.d"):
+        assert watched.names().matter(str(tmp_path / folder / "new.yaml"))
+        assert not watched.names().matter(str(tmp_path / folder / "new.txt"))
+
+
+def test_what_others_write_beside_many_files_costs_the_loop_little(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = Watched(tuple(str(tmp_path / f"{n}.yaml") for n in range(1000))).names()
+    monkeypatch.delattr(os.path, "realpath")  # it asks the file system, for every part of a path
+    assert not names.matter(str(tmp_path / "some.log"))
