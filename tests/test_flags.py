@@ -301,6 +301,8 @@ def told(tmp_path: Path, args: str, **keys: str) -> tuple[list[str], list[str]]:
          "there is no --no-disable-log-stats; remove it"),
         ("max-model-len: true", "3:27: models.q.args.max-model-len: takes a value (got true); "
          "write it, or remove the flag"),
+        ("compilation-config.x: true", "3:34: models.q.args.compilation-config.x: takes text (got "
+         'true); write "true" in quotes'),
         ("allowed-origins: ['*']", "3:29: models.q.args.allowed-origins: takes one value (got a "
          "list); write '[\"*\"]' if it takes a list as JSON"),
         ("dtype: fp16", "3:19: models.q.args.dtype: must be one of auto, bfloat16, float, float16, "
@@ -317,7 +319,8 @@ def test_a_wrong_flag(tmp_path: Path, args: str, complaint: str) -> None:
     "args",
     [
         "max-model-len: 8k", "max_model_len: 5", "enforce-eager: false", "hf-overrides.a.b: 1",
-        "hf-overrides: {a: 1}", "lora-modules: [a=b, c=d]", "hf-token: true",
+        'compilation-config.x: "true"', "hf-overrides: {a: 1}", "lora-modules: [a=b, c=d]",
+        "hf-token: true",
         "served-model-name: x", "dtype: half", "optimization-level: 3",
         "tool-call-parser: my-own", "disable-log-stats: true",
         "cudagraph-capture-sizes: [1, 2]", "gpu-memory-utilization: 0.9", "chat-template: ''",
