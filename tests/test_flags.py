@@ -239,6 +239,13 @@ def test_one_that_is_not_there(tmp_path: Path) -> None:
     assert "is not there" in answer.unasked
 
 
+def test_one_that_goes_while_it_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Installations, "_find", lambda *_: str(tmp_path / "gone"))
+    assert "is not there" in installations(tmp_path).flags(call(tmp_path / "gone")).unasked
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can run as somebody else")
 def test_a_user_s_executable_is_not_run_with_root_s_rights(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
@@ -294,6 +301,8 @@ def told(tmp_path: Path, args: str, **keys: str) -> tuple[list[str], list[str]]:
          "there is no --no-disable-log-stats; remove it"),
         ("max-model-len: true", "3:27: models.q.args.max-model-len: takes a value (got true); "
          "write it, or remove the flag"),
+        ("compilation-config.x: true", "3:34: models.q.args.compilation-config.x: takes text (got "
+         'true); write "true" in quotes'),
         ("allowed-origins: ['*']", "3:29: models.q.args.allowed-origins: takes one value (got a "
          "list); write '[\"*\"]' if it takes a list as JSON"),
         ("dtype: fp16", "3:19: models.q.args.dtype: must be one of auto, bfloat16, float, float16, "
@@ -310,7 +319,8 @@ def test_a_wrong_flag(tmp_path: Path, args: str, complaint: str) -> None:
     "args",
     [
         "max-model-len: 8k", "max_model_len: 5", "enforce-eager: false", "hf-overrides.a.b: 1",
-        "hf-overrides: {a: 1}", "lora-modules: [a=b, c=d]", "hf-token: true",
+        'compilation-config.x: "true"', "hf-overrides: {a: 1}", "lora-modules: [a=b, c=d]",
+        "hf-token: true",
         "served-model-name: x", "dtype: half", "optimization-level: 3",
         "tool-call-parser: my-own", "disable-log-stats: true",
         "cudagraph-capture-sizes: [1, 2]", "gpu-memory-utilization: 0.9", "chat-template: ''",

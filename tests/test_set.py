@@ -317,7 +317,9 @@ def test_whatever_fails_leaves_the_old_file_and_nothing_else(
 def test_an_interruption_leaves_nothing_behind(site: Site, number: int) -> None:
     site.write(GOOD)
     code = (
-        "import os, sys; from vllmctl.cli import main; chmod = os.fchmod\n"
+        "import os, signal, sys; from vllmctl.cli import main; chmod = os.fchmod\n"
+        # A shell's background jobs ignore it.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"def interrupted(*words): os.kill(os.getpid(), {number}); chmod(*words)\n"
         "os.fchmod = interrupted; sys.exit(main())"
     )

@@ -12,6 +12,11 @@ from hypothesis import strategies as st
 from workplace import wait_for
 
 from vllmctl import watch
+from vllmctl.keeper import Keeper
+from vllmctl.statedir import StateDir
+from vllmctl.supervisor import Supervisor
+from vllmctl.vllm.flags import shipped
+from vllmctl.vllm.installed import Answer
 from vllmctl.watch import (
     BURST,
     LONGEST_WRITE,
@@ -130,3 +135,50 @@ def test_a_save_is_told_once_also_where_the_kernel_tells_nothing(
     asyncio.run(scene())
     seen = [text for text in read if text != "gone"]
     assert seen == sorted(set(seen)) == ["2\n", "3\n", "4\n", "5\n"]
+
+
+def test_a_bug_in_reading_does_not_end_the_watching(tmp_path: Path) -> None:
+    file, state = tmp_path / "models.yaml", StateDir(str(tmp_path / "state"))
+    file.write_text("models: {}\n")
+    state.prepare()
+
+    async def save_twice() -> None:
+        keeper = Keeper(str(file), state, {}, lambda *_: Answer(shipped()))
+        await keeper.read()
+        supervisor = Supervisor(keeper, state, {})
+        running = asyncio.create_task(supervisor.run())
+        load, keeper.load = keeper.load, lambda _: [].pop()  # type: ignore[method-assign]
+        file.write_text("models: {a: {model: m, autostart: false}}\n")
+        events = supervisor.events
+        await asyncio.to_thread(
+            wait_for,
+            lambda: any("internal error" in one["sentence"] for one in events.recent(10)),
+            "the bug to be told",
+        )
+        keeper.load = load  # type: ignore[method-assign]
+        file.write_text("models: {b: {model: m, autostart: false}}\n")
+        await asyncio.to_thread(
+            wait_for, lambda: list(keeper.desired.instances) == ["b"], "the next save to be read"
+        )
+        supervisor.leave()
+        await running
+        await supervisor.close()
+
+    asyncio.run(save_twice())
+
+
+def test_a_new_file_in_a_linked_directory_matters_by_either_name(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "models.d").symlink_to("real")
+    watched = Watched((str(tmp_path / "models.yaml"),), (str(tmp_path / "models.d" / "*.yaml"),))
+    for folder in ("real", "models.d"):
+        assert watched.names().matter(str(tmp_path / folder / "new.yaml"))
+        assert not watched.names().matter(str(tmp_path / folder / "new.txt"))
+
+
+def test_what_others_write_beside_many_files_costs_the_loop_little(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = Watched(tuple(str(tmp_path / f"{n}.yaml") for n in range(1000))).names()
+    monkeypatch.delattr(os.path, "realpath")  # it asks the file system, for every part of a path
+    assert not names.matter(str(tmp_path / "some.log"))

@@ -100,6 +100,12 @@ class Supervisor:
         except OSError as error:
             self._trouble("", f"the last good configuration could not be kept: {error}")
 
+    async def _read_after_a_save(self) -> None:
+        try:
+            await self.read_file()
+        except Exception as error:  # the last resort, as in `run`: the next save is read again
+            self._trouble("", f"internal error: {error!r}\n{traceback.format_exc()}")
+
     def decide(self) -> Plan:
         """What is to be done now, and what to say of every instance. Changes nothing."""
         desired = self.keeper.desired
@@ -125,7 +131,7 @@ class Supervisor:
 
     async def run(self) -> None:
         """Until somebody ends it."""
-        self._own(self.keeper.watch(self.read_file))
+        self._own(self.keeper.watch(self._read_after_a_save))
         while not self._leaving:
             self._changed.clear()
             try:

@@ -69,12 +69,26 @@ class Watched:
                 found[path] = (status.st_ino, status.st_mtime_ns, status.st_size)
         return found
 
-    def matters(self, path: str) -> bool:
+    def names(self) -> Names:
+        """By which changes are told of. Follows links: not for the loop."""
+        # A directory and a link to it are one for the kernel: a change may come by either name.
+        return Names(
+            *(frozenset({*s, *map(os.path.realpath, s)}) for s in (self.files, self.globs))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The paths at which a change matters."""
+
+    files: frozenset[str]
+    globs: frozenset[str]
+
+    def matter(self, path: str) -> bool:
         """Whether a change at `path` may change what the files say."""
         if os.path.basename(path).startswith(".."):
             return True  # the link that a config map swaps: ..data
-        known = {*self.files, *(os.path.realpath(file) for file in self.files)}
-        return path in known or any(fnmatch(path, pattern) for pattern in self.globs)
+        return path in self.files or any(fnmatch(path, pattern) for pattern in self.globs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +141,11 @@ async def _watch(
 ) -> None:
     while (now := watched()) is not None:
         _cover(notices, await asyncio.to_thread(now.folders))
+        names = await asyncio.to_thread(now.names)
         # After the watch began, so that no save falls in between.
         changed = await asyncio.to_thread(now.look) != known()
-        if changed or await _change(notices, now, LOOK):
-            await _settled(notices, now, known())
+        if changed or await _change(notices, names, LOOK):
+            await _settled(notices, now, names, known())
             if watched() is not None:
                 await saved()
 
@@ -145,7 +160,7 @@ def _cover(notices: Inotify, folders: frozenset[str]) -> None:
         notices.add_watch(folder, _CHANGES)
 
 
-async def _change(notices: Inotify, watched: Watched, patience: float) -> bool:
+async def _change(notices: Inotify, names: Names, patience: float) -> bool:
     """Whether something that matters changes within `patience` seconds."""
     try:
         async with asyncio.timeout(patience):
@@ -153,13 +168,13 @@ async def _change(notices: Inotify, watched: Watched, patience: float) -> bool:
                 event = await notices.get()
                 if event.path is None or Mask.IGNORED in event.mask:
                     continue
-                if event.name is None or watched.matters(str(event.path)):
+                if event.name is None or names.matter(str(event.path)):
                     return True
     except TimeoutError:
         return False
 
 
-async def _settled(notices: Inotify, watched: Watched, known: Fingerprint) -> None:
+async def _settled(notices: Inotify, watched: Watched, names: Names, known: Fingerprint) -> None:
     """Wait until the burst of changes that has begun may be read."""
     clock = asyncio.get_running_loop().time
     first = last = clock()
@@ -168,7 +183,7 @@ async def _settled(notices: Inotify, watched: Watched, known: Fingerprint) -> No
         wait = wait_before_reading(clock(), first, last, unfinished)
         if wait <= 0:
             return
-        if await _change(notices, watched, wait):
+        if await _change(notices, names, wait):
             last = clock()
 
 

@@ -115,7 +115,7 @@ def fault_of(name: str, entry: Entry, path: Path, known: FlagList) -> Fault | No
         return Fault(entry.place, f"'{head}' is a switch, and has no parts")
     match value:
         case Scalar(value=bool()):
-            return _of_switch(flag, value)
+            return _of_switch(flag, value, part=bool(dot))
         case Listing() if flag.takes is not Takes.NOTHING and flag.takes is not Takes.SEVERAL:
             text = json.dumps(plain(value), ensure_ascii=False)
             scalars = [item for item in value.items if isinstance(item, Scalar)]
@@ -156,14 +156,15 @@ def _unknown(name: str, place: Place, known: FlagList, vllm: str) -> Fault:
     return Fault(place, message, closest(name, known.flags))
 
 
-def _of_switch(flag: Flag, value: Scalar) -> Fault | None:
+def _of_switch(flag: Flag, value: Scalar, *, part: bool) -> Fault | None:
+    """`part`: it is said of a part of the flag's value, as `compilation-config.use_inductor`."""
     if flag.takes is Takes.NOTHING:
         if value.value is False and not flag.negatable:
             return Fault(value.place, f"cannot be false: there is no --no-{flag.name}", "remove it")
         return None
     if flag.takes is Takes.MAYBE_ONE and value.value is True:
         return None
-    if value.text in flag.choices:
+    if part or value.text in flag.choices:
         return Fault(
             value.place, f"takes text (got {value.text})", f'write "{value.text}" in quotes'
         )

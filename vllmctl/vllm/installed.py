@@ -98,11 +98,12 @@ class Installations:
         Where no version can be seen (a wrapper, `conda run`), an upgrade goes unnoticed: a kept
         answer that lacks one of the `wanted` flags is not relied on, but asked for again.
         """
-        program = self._find(call)
-        if program is None:
+        try:
+            program = self._find(call)
+            version = installed_version(program)
+            key = _identity(program, call, version)
+        except FileNotFoundError:  # also where it is replaced just now
             return Answer(shipped(), f"{call.executable[0]} is not there or not executable")
-        version = installed_version(program)
-        key = _identity(program, call, version)
         with self._lock:  # one question at a time: two would only slow each other down
             answer = self._known.get(key) or self._recall(key)
             if answer is None or (not version and self._may_be_old(answer, key, wanted)):
@@ -116,13 +117,18 @@ class Installations:
         if asked := self._asked:
             _kill(asked)
 
-    def _find(self, call: Call) -> str | None:
+    def _find(self, call: Call) -> str:
+        """Raises FileNotFoundError where there is nothing that can be executed."""
         name = call.executable[0]
-        if "/" in name:
+        if "/" not in name:
+            found = shutil.which(name, path=call.path or self._environ.get("PATH", os.defpath))
+        else:
             program = os.path.join(call.workdir, name)
             usable = os.path.isfile(program) and os.access(program, os.X_OK)
-            return program if usable else None
-        return shutil.which(name, path=call.path or self._environ.get("PATH", os.defpath))
+            found = program if usable else None
+        if found is None:
+            raise FileNotFoundError(name)
+        return found
 
     def _may_be_old(self, answer: Answer, key: str, wanted: Collection[str]) -> bool:
         if answer.unasked or all(name in answer.flags.flags for name in wanted):
