@@ -78,6 +78,7 @@ async def _supervise(
         loop.add_signal_handler(number, reading.cancel)
     keeper = Keeper(config_path, state, environ, installations.flags)
     recalled = keeper.recall()
+    await keeper.read()
     trouble = await _try_to_write(keeper, state)
     if keeper.errors and not recalled:
         for error in keeper.errors:
@@ -106,12 +107,11 @@ async def _supervise(
 
 
 async def _try_to_write(keeper: Keeper, state: StateDir) -> str:
-    """Read the file and write down who we are; what a full disk kept from being written.
+    """Write down what was read and who we are; what a full disk kept from being written.
 
     A full disk is no reason to leave the models that run without a supervisor.
     """
     try:
-        await keeper.read()
         await keeper.keep()
         record = DaemonRecord(os.getpid(), __version__, Clock().stamp(), keeper.path)
         write_record(state.daemon_record, record)

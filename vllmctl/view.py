@@ -9,7 +9,7 @@ from typing import Any
 
 from vllmctl.backend import Sight
 from vllmctl.clock import Clock
-from vllmctl.config.secrets import HIDDEN
+from vllmctl.config.secrets import HIDDEN, without_secrets
 from vllmctl.core.observed import ASKED, Diagnosis, End
 from vllmctl.core.plan import Status
 from vllmctl.core.spec import Instance, Setting
@@ -77,7 +77,7 @@ def definition_document(
         "name": instance.name,
         "entry": instance.entry,
         "engine": str(instance.engine),
-        "command": list(sight.argv if running else launch.argv),
+        "command": without_secrets(sight.argv if running else launch.argv),
         "workdir": launch.workdir,
         "user": launch.user,
         "environment": {

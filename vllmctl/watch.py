@@ -34,9 +34,10 @@ Fingerprint = dict[str, tuple[int, int, int]]
 """By path: inode, time of the last change in ns, size. Files that are not found are missing."""
 
 _CHANGES = (
-    Mask.CLOSE_WRITE | Mask.MODIFY | Mask.ATTRIB | Mask.CREATE | Mask.DELETE | Mask.MOVE
+    Mask.CLOSE_WRITE | Mask.ATTRIB | Mask.CREATE | Mask.DELETE | Mask.MOVE
     | Mask.DELETE_SELF | Mask.MOVE_SELF | Mask.ONLYDIR
 )  # fmt: skip
+"""Not every write (MODIFY): somebody may write his log beside the file, at full speed."""
 
 
 @dataclass(frozen=True, slots=True)

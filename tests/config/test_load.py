@@ -426,6 +426,37 @@ def test_secret_flags_are_passed_in_the_environment(tmp_path: Path) -> None:
     assert "--hf-token" in one(tmp_path, "model: m\nargs: {hf-token: true}").launch.argv
 
 
+def test_a_secret_word_of_a_command_is_warned_about_and_hidden(tmp_path: Path) -> None:
+    loaded = read(tmp_path, "models: {q: {command: [srv, --api-key, abc, --port, 1]}}")
+    (warning,) = loaded.warnings
+    assert (warning.path, warning.column) == ("models.q.command[2]", 40)
+    assert loaded.settings["q"][0].value == ["srv", "--api-key", "(hidden)", "--port", "1"]
+    assert loaded.instances["q"].launch.argv[2] == "abc"
+
+
+def test_hosts_that_can_and_cannot_share_a_port(tmp_path: Path) -> None:
+    def clash(one: str, other: str) -> bool:
+        model = "{{model: m, port: 8000, host: '{}'}}"
+        text = f"models: {{a: {model.format(one)}, b: {model.format(other)}}}"
+        try:
+            read(tmp_path, text)
+        except InvalidConfig:
+            return True
+        return False
+
+    for one, other in [
+        ("127.0.0.1", "localhost"), ("::1", "localhost"), ("0.0.0.0", "10.0.0.1"),
+        ("::", "127.0.0.1"), ("::", "::1"), ("::", "0.0.0.0"), ("10.0.0.1", "10.0.0.1"),
+    ]:  # fmt: skip
+        assert clash(one, other), (one, other)
+        assert clash(other, one), (other, one)
+    for one, other in [
+        ("127.0.0.1", "10.0.0.1"), ("::1", "0.0.0.0"), ("::1", "127.0.0.1"), ("fe80::1", "::1"),
+    ]:  # fmt: skip
+        assert not clash(one, other), (one, other)
+        assert not clash(other, one), (other, one)
+
+
 def test_manual_reload(tmp_path: Path) -> None:
     assert read(tmp_path, "models: {}").automatic
     assert not read(tmp_path, "models: {}\nreload: manual").automatic

@@ -13,6 +13,7 @@ from vllmctl.config.secrets import (
     line_to_show,
     looks_secret,
     redacted,
+    without_secrets,
 )
 from vllmctl.vllm.flags import shipped
 
@@ -89,6 +90,22 @@ def test_a_value_that_does_not(value: str) -> None:
 def test_a_known_secret_is_found_anywhere() -> None:
     assert redacted("key=hunter22;", ("hunter22", "and")) == f"key={HIDDEN};"
     assert redacted("land", ("and",)) == "land"  # too short: it would match ordinary words
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["srv", "--api-key", "abc", "x"], ["srv", "--api-key", HIDDEN, "x"]),
+        (["--api-key=abc", "-token", "--port", "8"],
+         [f"--api-key={HIDDEN}", "-token", "--port", "8"]),
+        (["--ssl-keyfile", "/a", "--max-tokens", "5"],
+         ["--ssl-keyfile", "/a", "--max-tokens", "5"]),
+        (["--header", "x hf_AbcdefGhijKlmnopQr"], ["--header", f"x {HIDDEN}"]),
+        (["--password", "a=b"], ["--password", HIDDEN]),
+    ],
+)  # fmt: skip
+def test_a_command_line_is_shown_without_its_secrets(words: list[str], shown: list[str]) -> None:
+    assert without_secrets(words) == shown
 
 
 def test_a_line_is_shown_without_its_secrets_and_keeps_its_columns() -> None:

@@ -9,13 +9,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from vllmctl.config.definition import Definition, Reader
 from vllmctl.config.errors import Path, Place, Problems
 from vllmctl.config.nodes import Listing, Scalar, Table, leaves
+from vllmctl.config.secrets import secret_words
 from vllmctl.config.validate import closest, hidden
 from vllmctl.core.spec import Instance
 from vllmctl.ports import Listeners
 from vllmctl.vllm.command import IN_THE_ENVIRONMENT
 
-_EVERYWHERE = ("0.0.0.0", "::", "[::]")
-_LOCAL = ("localhost", "::1")
+_EVERYWHERE_4, _EVERYWHERE_6 = "0.0.0.0", ("::", "[::]")
+_SAME = {"localhost": ("127.0.0.1", "::1"), "127.0.0.1": ("localhost",), "::1": ("localhost",)}
 _MOST_CYCLES = 20
 _MOST_COMPARISONS = 5000
 """Of a name that does not exist with those that do, each up to a millisecond."""
@@ -32,10 +33,8 @@ def check_ports(
         port = instance.launch.port
         if not isinstance(port, int) or instance.name != instance.entry:
             continue  # replicas on one port have been reported as such
-        host = _one_name(instance.launch.host)
         hosts = taken.setdefault(port, {})
-        in_the_way = hosts if host == _EVERYWHERE[0] else (host, _EVERYWHERE[0])
-        other = next((hosts[one] for one in in_the_way if one in hosts), None)
+        other = next((hosts[one] for one in _in_the_way(instance.launch.host, hosts)), None)
         if other is not None:
             place, path = _port_of(definitions[instance.entry])
             first, _ = _port_of(definitions[other])
@@ -45,7 +44,7 @@ def check_ports(
                 f"port {port} is that of {other} already ({first.seen_from(place)})",
                 "give one of them another, or port: auto",
             )
-        hosts.setdefault(host, instance.entry)
+        hosts.setdefault(instance.launch.host, instance.entry)
 
 
 def check_held_ports(
@@ -69,10 +68,19 @@ def check_held_ports(
             problems.add(place, path, message, "end it, or give the model another port")
 
 
-def _one_name(host: str) -> str:
-    if host in _EVERYWHERE:
-        return _EVERYWHERE[0]
-    return "127.0.0.1" if host in _LOCAL else host
+def _in_the_way(host: str, taken: Collection[str]) -> Iterator[str]:
+    """The hosts that cannot be listened on beside this one. `::` listens on IPv4, too (ipv6(7));
+    looks at few of them, however many there are."""
+    if host in _EVERYWHERE_6:
+        yield from taken
+        return
+    if host == _EVERYWHERE_4:
+        yield from (other for other in taken if ":" not in other or other in _EVERYWHERE_6)
+        return
+    near = {host, *_EVERYWHERE_6, *_SAME.get(host, ())}
+    if ":" not in host:
+        near.add(_EVERYWHERE_4)
+    yield from (other for other in near if other in taken)
 
 
 def _port_of(definition: Definition) -> tuple[Place, Path]:
@@ -139,6 +147,7 @@ def check_secrets(definitions: Mapping[str, Definition], problems: Problems) -> 
     """A secret belongs into the environment: `ps` and `status` show everything else."""
     for definition in definitions.values():
         read = Reader(definition, problems)
+        _warn_of_secret_words(read, problems)
         for path, node in leaves(definition.merged):
             if path[:1] == ("env",) or (path[:1] == ("args",) and path[1:2] in _SECRET_FLAGS):
                 continue
@@ -152,6 +161,18 @@ def check_secrets(definitions: Mapping[str, Definition], problems: Problems) -> 
                         "holds a secret, which ps and status would show to others",
                         "put it under env or env_file, and let the program read it there",
                     )
+
+
+def _warn_of_secret_words(read: Reader, problems: Problems) -> None:
+    """A flag named like a secret may take none after all: a warning."""
+    for key in ("command", "extra_args"):
+        for index in secret_words(read.words(key) or ()):
+            problems.warn(
+                read.place(key, index),
+                read.path(key, index),
+                "looks like a secret, and ps shows it to every user of this machine",
+                "let the program read it from its environment, if it can, and put it under env",
+            )
 
 
 def check_unique(models: Sequence[Table], problems: Problems) -> dict[str, Place]:

@@ -7,7 +7,7 @@ named like a secret and are none (`max-num-batched-tokens`, `ssl-keyfile`).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
 Path = tuple[str | int, ...]
@@ -69,6 +69,27 @@ def _is_secret_word(word: str) -> bool:
     """`token`, `secret` … at the end of any word; `key` by itself, or behind what makes it one."""
     found = _SECRET.search(word)
     return found is not None and (not found[0].startswith("key") or found.start() == 0)
+
+
+def secret_words(words: Sequence[str]) -> Iterator[int]:
+    """Which words of a command line are, or hold, the value of a flag that is named like a secret:
+    `--api-key abc`, `--api-key=abc`."""
+    named = False
+    for index, word in enumerate(words):
+        flag, equals, value = word.partition("=")
+        is_flag = flag.startswith("-")
+        if (named and not is_flag) or (is_flag and value and is_secret((flag.lstrip("-"),))):
+            yield index
+        named = is_flag and not equals and is_secret((flag.lstrip("-"),))
+
+
+def without_secrets(words: Sequence[str]) -> list[str]:
+    """The words of a command line as they may be shown."""
+    shown = [redacted(word, ()) for word in words]
+    for index in secret_words(words):
+        flag, equals, _ = words[index].partition("=")
+        shown[index] = f"{flag}={HIDDEN}" if equals and flag.startswith("-") else HIDDEN
+    return shown
 
 
 def looks_secret(text: str) -> bool:

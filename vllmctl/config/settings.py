@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from vllmctl.config.definition import Definition, Reader
 from vllmctl.config.errors import Path, Place, Problems, dotted
 from vllmctl.config.nodes import Listing, Node, Scalar, Table, leaves, plain
-from vllmctl.config.secrets import HIDDEN, is_secret, looks_secret
+from vllmctl.config.secrets import HIDDEN, is_secret, looks_secret, without_secrets
 from vllmctl.config.validate import hidden
 from vllmctl.core.spec import Setting, Source
+
+_COMMAND_LINES = (("command",), ("extra_args",))
 
 
 def settings_of(
@@ -42,9 +44,12 @@ def _setting(path: Path, node: Node, source: Source) -> Setting:
     items = node.items if isinstance(node, Listing) else (node,)
     scalars = [one for one in items if isinstance(one, Scalar)]
     secret = any(hidden(one, path) for one in scalars)
+    value = plain(node)
+    if isinstance(value, list) and path in _COMMAND_LINES:
+        value = without_secrets([one.text for one in scalars])
     return Setting(
         path=dotted(path),
-        value=HIDDEN if secret else plain(node),
+        value=HIDDEN if secret else value,
         source=source,
         file=node.place.file,
         line=node.place.line,

@@ -17,8 +17,8 @@ from vllmctl import __version__
 from vllmctl.control import API, API_HEADER, VERSION_HEADER
 
 CONNECT_TIMEOUT = 5
-ANSWER_TIMEOUT = 60.0
-"""Seconds that a living daemon may take to answer."""
+ANSWER_TIMEOUT = 150.0
+"""Seconds that a living daemon may take to answer: a reading may have to ask vLLM for its flags."""
 
 
 class NoDaemon(Exception):

@@ -100,12 +100,30 @@ def _change(
         text, steps = wished(text, wish)
         done.append((wish, steps, before != text))
     if text != file.text:
+        listeners = _listeners(main, environ) if any(_may_claim(w) for w in wishes) else None
         try:
-            load(main, environ, ask, Listeners(), instead={file.path: text})
+            load(main, environ, ask, listeners, instead={file.path: text})
         except InvalidConfig as invalid:
             raise WouldBeInvalid(invalid.errors, invalid.files, invalid.globs) from None
         file.replace(text)
     return [_told(name, *what, tree_of(file.text), tree_of(text)) for what in done]
+
+
+def _may_claim(wish: Wish) -> bool:
+    """Whether the wish may make a model ask for another port."""
+    return wish.value is not None and (
+        wish.path.endswith((".port", ".host")) or isinstance(wish.value, Table)
+    )
+
+
+def _listeners(main: str, environ: Mapping[str, str]) -> Listeners:
+    """Those that may be in the way of a new port. What the file asks for already is its own."""
+    try:
+        instances = load(main, environ).instances.values()
+    except InvalidConfig:
+        return Listeners()
+    ports = [instance.launch.port for instance in instances]
+    return Listeners([port for port in ports if isinstance(port, int)])
 
 
 # -- where -----------------------------------------------------------------------------------

@@ -171,7 +171,7 @@ class Installations:
             text = self._output(words, call)
         except (OSError, KeyError, subprocess.SubprocessError) as error:
             return Answer(shipped(), f"{program} could not be asked: {error}")
-        flags = parse_help(text, version or "as installed")
+        flags = parse_help(text, version or f"at {program}")
         if flags is None:
             return Answer(shipped(), f"{program} did not list its flags")
         self._keep(key, flags)
