@@ -467,3 +467,31 @@ def test_a_signal_while_a_daemon_starts_and_waits_for_an_answer(site: Site) -> N
     wait_for(lambda: os.path.exists(site.state.socket), "the daemon to be up")
     assert site.find("q") is not None
     site.ok("shutdown")
+
+
+def test_a_daemon_that_comes_back_supervises_while_it_asks(site: Site) -> None:
+    """It goes on with the last good reading; what was saved meanwhile counts once it was read."""
+    wait = f"while [ -e {site.root}/wait ]; do sleep 0.05; done"
+    vllm = fake_vllm(site.root / "bin", f"{wait}; cat $HELP")
+    chat = {
+        "engine": "simulator",
+        "model": "demo",
+        "args": {"simulate-load-time": 0.1},
+        "restart": {"delay": "50ms"},
+    }
+    big = {"model": "m", "executable": str(vllm), "autostart": False, "args": {"seed": 1}}
+    site.write(json.dumps({"models": {"chat": chat, "big": big}}))
+    site.start()
+    site.kill_daemon()
+    (site.root / "wait").touch()
+    os.utime(vllm, (1, 1))  # as after an upgrade
+    site.write(json.dumps({"models": {"chat": chat | {"labels": ["new"]}, "big": big}}))
+    before = asked(vllm)
+    site.ok("start", "chat")
+    model = site.model("chat")
+    os.kill(model["pid"], signal.SIGKILL)
+    wait_for(lambda: site.model("chat")["pid"] not in (None, model["pid"]), "its restart")
+    assert asked(vllm) == before + 1
+    assert site.model("chat")["labels"] == []
+    (site.root / "wait").unlink()
+    wait_for(lambda: site.model("chat")["labels"] == ["new"], "the file to be in effect")

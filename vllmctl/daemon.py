@@ -27,6 +27,8 @@ from vllmctl.vllm.installed import Installations, cache_folder
 
 SWITCH_INTERVAL = 0.001
 """Seconds for which a thread that reads the file may keep the loop from running."""
+LONGEST_READING = 1.0
+"""Seconds for which the last good reading waits for the present one, which may ask vLLM."""
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INVALID_CONFIG = 0, 1, 2, 5
 
 
@@ -69,16 +71,20 @@ async def _main(config_path: str, state: StateDir, environ: Mapping[str, str]) -
 async def _supervise(
     config_path: str, state: StateDir, environ: Mapping[str, str], installations: Installations
 ) -> int:
-    loop, reading = asyncio.get_running_loop(), asyncio.current_task()
-    assert reading is not None
+    loop, this = asyncio.get_running_loop(), asyncio.current_task()
+    assert this is not None
     saved = asyncio.Event()
     # Already now: the first reading may ask vLLM for its flags, and that takes a while.
     loop.add_signal_handler(signal.SIGHUP, saved.set)
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, reading.cancel)
+        loop.add_signal_handler(number, this.cancel)
     keeper = Keeper(config_path, state, environ, installations.flags)
     recalled = keeper.recall()
-    await keeper.read()
+    reading = asyncio.create_task(keeper.read())
+    # Where there is something to go on with, what runs is not left alone for a long reading.
+    await asyncio.wait({reading}, timeout=LONGEST_READING if recalled else None)
+    if reading.done():
+        reading.result()
     trouble = await _try_to_write(keeper, state)
     if keeper.errors and not recalled:
         for error in keeper.errors:
@@ -89,6 +95,8 @@ async def _supervise(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, supervisor.shut_down)
     loop.add_signal_handler(signal.SIGHUP, supervisor.saved)
+    if not reading.done():
+        supervisor.saved(reading)
     if saved.is_set():
         supervisor.saved()
     try:

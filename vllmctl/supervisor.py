@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Coroutine, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -83,13 +83,13 @@ class Supervisor:
         self._leaving = True
         self.wake()
 
-    def saved(self) -> None:
-        """Read the file again (SIGHUP)."""
-        self._own(self.read_file())
+    def saved(self, reading: Awaitable[bool] | None = None) -> None:
+        """Read the file again (SIGHUP), or go on from a reading that has begun."""
+        self._own(self.read_file(reading))
 
-    async def read_file(self) -> None:
+    async def read_file(self, reading: Awaitable[bool] | None = None) -> None:
         """Read the file, and put into effect what it says if it is right."""
-        if not await self.keeper.read():
+        if not await (reading or self.keeper.read()):
             return
         self._tell_of_the_file()
         for _, monitor, _ in self._monitors.values():
