@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 
 from vllmctl.config.errors import ConfigError, InvalidConfig
 from vllmctl.config.flags import Ask
 from vllmctl.config.load import Loaded, load
-from vllmctl.core.spec import Desired, Instance, Setting, Stop
+from vllmctl.core.spec import Desired, Instance, Setting
 from vllmctl.ports import Listeners
 from vllmctl.records import ConfigRecord, read_record, write_record
 from vllmctl.statedir import StateDir
@@ -36,9 +37,6 @@ class Keeper:
         self.desired = Desired({}, 0)
         self.settings: Mapping[str, tuple[Setting, ...]] = {}
         """By model: what the good reading says of it, and where."""
-        self.stops: dict[str, Stop] = {}
-        """By instance: how it is stopped, as the last good reading that had it says. What is no
-        longer in the file, but still runs, is stopped so."""
         self.errors: tuple[ConfigError, ...] = ()
         self.warnings: tuple[ConfigError, ...] = ()
 
@@ -60,7 +58,7 @@ class Keeper:
     async def read(self) -> bool:
         """Read the file. True if what it says, or what is wrong with it, is another than before."""
         async with self._reading:
-            before = (self.desired, self.errors, self.warnings)
+            before = (self.desired.generation, self.errors, self.warnings)
             # Before the reading: what changes meanwhile is read again.
             self._fingerprint = await asyncio.to_thread(self._watched.look)
             try:
@@ -75,7 +73,12 @@ class Keeper:
                 self.settings = loaded.settings
                 if self.desired.generation == 0 or loaded.instances != self.desired.instances:
                     self._take(loaded.instances, self.desired.generation + 1)
-            return (self.desired, self.errors, self.warnings) != before
+            return (self.desired.generation, self.errors, self.warnings) != before
+
+    def forget(self, name: str) -> None:
+        """Nothing of an instance that is no longer in the file runs."""
+        stops = {other: stop for other, stop in self.desired.stops.items() if other != name}
+        self.desired = replace(self.desired, stops=stops)
 
     async def keep(self) -> None:
         """Write the good reading down; raises OSError.
@@ -114,8 +117,8 @@ class Keeper:
             )
 
     def _take(self, instances: Mapping[str, Instance], generation: int) -> None:
-        self.desired = Desired(instances, generation)
-        self.stops.update((name, one.policy.stop) for name, one in instances.items())
+        stops = {name: one.policy.stop for name, one in instances.items()}
+        self.desired = Desired(instances, generation, {**self.desired.stops, **stops})
 
     async def _watch_these(self, files: tuple[str, ...], globs: tuple[str, ...]) -> None:
         """From now on. A file that nobody knew of before the reading counts as changed since."""

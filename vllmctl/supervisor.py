@@ -31,7 +31,7 @@ from vllmctl.core.plan import (
     TuneRun,
     plan,
 )
-from vllmctl.core.spec import Desired, Engine, Instance
+from vllmctl.core.spec import Engine, Instance
 from vllmctl.events import Events
 from vllmctl.intent import Intent
 from vllmctl.keeper import Keeper
@@ -113,7 +113,7 @@ class Supervisor:
 
     def diff(self, instances: Mapping[str, Instance]) -> tuple[Change, ...]:
         """What would happen if the file said this. Changes nothing."""
-        after = Desired(instances, self.keeper.desired.generation + 1)
+        after = replace(self.keeper.desired, instances=instances)
         names = {**self.keeper.desired.instances, **instances}
         return diff(self.keeper.desired, after, self._observe(names), self.clock.now())
 
@@ -156,8 +156,6 @@ class Supervisor:
         decided = self.decide()
         self._tell_of_moves(decided.statuses)
         for action in decided.actions:
-            if isinstance(action, StopRun) and action.stop is None:
-                action = replace(action, stop=self.keeper.stops.get(action.name))
             self.backend.act(action)
             self._tell_of_action(action)
         self._keep_monitors()
@@ -293,7 +291,7 @@ class Supervisor:
                 sentence = f"max_size {log.max_size}, keep {log.keep} apply from now on"
                 self.events.tell(name, "log", sentence)
             case Forget(name):
-                self.keeper.stops.pop(name, None)
+                self.keeper.forget(name)
                 self._own(self.intent.forget(name))
             case StartRun() | StopRun() | ResetCount():
                 pass  # the move that follows says it, or nobody needs to know

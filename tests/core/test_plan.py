@@ -160,6 +160,16 @@ def test_a_stop_that_is_under_way_is_not_repeated() -> None:
     assert "being killed" in status(late).sentence
 
 
+def test_a_removed_model_is_stopped_as_the_file_said_last() -> None:
+    quickly = Stop(signal=2, grace=1.0)
+    desired = Desired({}, 2, {"m": quickly})
+    decided = plan(desired, Observed({"m": Facts(run=serving(M))}), NOW)
+    (action,) = decided.actions
+    assert isinstance(action, StopRun)
+    assert action.stop == quickly
+    assert "killed in 1 s" in status(decided).sentence
+
+
 def test_a_removed_model_is_stopped_and_then_forgotten() -> None:
     decided = decide(None, Facts(run=serving(M)))
     assert decided.actions == (

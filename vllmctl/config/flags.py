@@ -40,13 +40,14 @@ def check_flags(
         args = definition.merged.get("args")
         if instance.engine is Engine.COMMAND or not isinstance(args, Table):
             continue
-        if instance.engine is Engine.SIMULATOR:
-            own, others = of_the_simulator(), Answer(shipped(), "the simulator ignores it")
+        simulated = instance.engine is Engine.SIMULATOR
+        if simulated:
+            vllms = Answer(shipped(), "the simulator ignores it")
         else:
-            own, others = None, _asked(definition, instance, args, ask, problems)
+            vllms = _asked(definition, instance, args, ask, problems)
         for flag, entry in args.entries.items():
-            simulated = own is not None and flag.startswith("simulate-")
-            answer = Answer(own) if own is not None and simulated else others
+            own = simulated and flag.startswith("simulate-")
+            answer = Answer(of_the_simulator()) if own else vllms
             path = Reader(definition, problems).path("args", flag)
             fault = fault_of(flag, entry, path, answer.flags)
             if fault is None or flag in RESERVED:

@@ -10,8 +10,6 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
-Path = tuple[str | int, ...]
-
 HIDDEN = "(hidden)"
 """Stands for a value that is not shown."""
 
@@ -35,14 +33,14 @@ _SPECIAL_TOKEN = re.compile(r"<.*>|\[.*\]")
 _KEYED = re.compile(r"([A-Za-z0-9_.-]+)[\"']?\s*[:=]\s*")
 
 
-def is_secret(path: Path) -> bool:
+def is_secret(path: tuple[str | int, ...]) -> bool:
     """Whether a value that lies there must not be shown. The name of a model tells nothing."""
     if path[:1] == ("models",):
         path = path[2:]
     return any(isinstance(step, str) and _names_a_secret(step) for step in path)
 
 
-def is_of_a_model(path: Path, value: object) -> bool:
+def is_of_a_model(path: tuple[str | int, ...], value: object) -> bool:
     """Whether a value of `args` is named like a secret and is none, as the words of a model's own
     configuration are: `num_key_value_heads: 8`, `image_token: <image>` in hf-overrides."""
     path = path[2:] if path[:1] == ("models",) else path[path[:1] == ("defaults",) :]

@@ -33,8 +33,7 @@ class StartRun:
 
 @dataclass(frozen=True, slots=True)
 class StopRun:
-    """Ask the run's shim to end it. `stop` None: as was last said of it, for it is no longer in the
-    file."""
+    """Ask the run's shim to end it. `stop` None: as the run itself was told when it began."""
 
     name: str
     run: str
@@ -112,6 +111,7 @@ def plan(desired: Desired, observed: Observed, now: float) -> Plan:
         name: _decide(
             name,
             desired.instances.get(name),
+            desired.stops.get(name),
             observed.instances.get(name, Facts()),
             observed.shutting_down,
             now,
@@ -131,10 +131,15 @@ def plan(desired: Desired, observed: Observed, now: float) -> Plan:
 
 
 def _decide(
-    name: str, instance: Instance | None, facts: Facts, shutting_down: bool, now: float
+    name: str,
+    instance: Instance | None,
+    last_stop: Stop | None,
+    facts: Facts,
+    shutting_down: bool,
+    now: float,
 ) -> _Decision:
     if facts.run is not None:
-        return _alive(name, instance, facts, facts.run, shutting_down, now)
+        return _alive(name, instance, last_stop, facts, facts.run, shutting_down, now)
     if facts.sweeping:
         return _Decision(
             Status(
@@ -159,6 +164,7 @@ def _decide(
 def _alive(
     name: str,
     instance: Instance | None,
+    last_stop: Stop | None,
     facts: Facts,
     run: Run,
     shutting_down: bool,
@@ -171,7 +177,8 @@ def _alive(
         )
     reason = _reason_to_stop(instance, facts, run, shutting_down)
     if reason is not None:
-        return _stop(name, instance, facts, run, *reason, now)
+        stop = instance.policy.stop if instance else last_stop
+        return _stop(name, stop, facts, run, *reason, now)
     assert instance is not None  # a run without an instance had a reason to stop
     decision = _loading if not run.ready else _serving
     result = decision(name, instance, facts, run, now)
@@ -200,14 +207,13 @@ def _reason_to_stop(
 
 def _stop(
     name: str,
-    instance: Instance | None,
+    stop: Stop | None,
     facts: Facts,
     run: Run,
     cause: Cause,
     why: str,
     now: float,
 ) -> _Decision:
-    stop = instance.policy.stop if instance else None
     kill_at = now + stop.grace if stop else now
     status = Status(
         State.STOPPING, _stopping_sentence(Stopping(cause, why, kill_at), now), facts.attempt
@@ -228,10 +234,10 @@ def _loading(name: str, instance: Instance, facts: Facts, run: Run, now: float) 
     stalled = max(run.started_at, run.progress_at) + health.stall_timeout
     if now >= out_of_time:
         why = f"not ready {duration(health.start_timeout)} after its start (start_timeout)"
-        return _stop(name, instance, facts, run, Cause.START_TIMEOUT, why, now)
+        return _stop(name, instance.policy.stop, facts, run, Cause.START_TIMEOUT, why, now)
     if now >= stalled:
         why = f"its log showed no progress for {duration(health.stall_timeout)} (stall_timeout)"
-        return _stop(name, instance, facts, run, Cause.STALLED, why, now)
+        return _stop(name, instance.policy.stop, facts, run, Cause.STALLED, why, now)
     stage = run.stage or ("starting" if run.executed else "being executed")
     if run.percent is not None:
         stage += f", {run.percent:.0f} %"

@@ -182,3 +182,6 @@ class Desired:
     """By instance name, in the order of the file."""
     generation: int = 0
     """Counts the good readings; 0 before the first."""
+    stops: Mapping[str, Stop] = field(default_factory=dict)
+    """By instance: how it is stopped, as the last good reading that had it says. For what is no
+    longer in the file, but still runs."""
