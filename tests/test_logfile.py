@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from vllmctl import logfile
 from vllmctl.logfile import LogReader, Position, last_lines
-from vllmctl.shim import Log
+from vllmctl.shim.log import Log
 
 
 def write(folder: Path, *contents: bytes) -> str:

@@ -16,7 +16,7 @@ from shimming import ShimRun, eventually, living, state_of
 import vllmctl
 from vllmctl.backend.processes import alive, members, sweep
 from vllmctl.records import Process
-from vllmctl.shim import process_stat
+from vllmctl.shim.tree import process_stat
 
 Start = Callable[..., ShimRun]
 MODULES = os.pathsep.join([str(Path(vllmctl.__file__).parents[1]), *filter(None, sys.path)])

@@ -310,7 +310,7 @@ def _answer(request: urllib.request.Request, timeout: float) -> tuple[int, Any]:
 
 def process(pid: int) -> Process:
     """The process with this id, unmistakably."""
-    from vllmctl.shim import process_stat
+    from vllmctl.shim.tree import process_stat
 
     stat = process_stat(pid)
     assert stat is not None, f"process {pid} is gone"
@@ -319,7 +319,7 @@ def process(pid: int) -> Process:
 
 def runs(pid: int) -> bool:
     """Whether the process lives; a zombie does not."""
-    from vllmctl.shim import process_stat
+    from vllmctl.shim.tree import process_stat
 
     stat = process_stat(pid)
     return stat is not None and stat[0] not in "ZX"

@@ -17,7 +17,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
-from vllmctl import shim
 from vllmctl.backend import Sight
 from vllmctl.backend.processes import alive, sweep
 from vllmctl.backend.spawn import Spawner, with_port
@@ -39,6 +38,7 @@ from vllmctl.records import (
     read_record,
     write_record,
 )
+from vllmctl.shim.tree import descendants, process_table
 from vllmctl.statedir import StateDir
 
 SHIM_POLL = 0.02
@@ -151,11 +151,11 @@ class LocalBackend:
         )
 
     def trees(self) -> Mapping[str, list[int]]:
-        table = shim.process_table()
+        table = process_table()
         found = {}
         for name, live in list(self._live.items()):
             if live.shim:
-                found[name] = [pid for pid, _ in shim.descendants(live.shim.pid, table)]
+                found[name] = [pid for pid, _ in descendants(live.shim.pid, table)]
         return found
 
     def log_position(self, name: str, run: str) -> Position | None:
@@ -168,7 +168,7 @@ class LocalBackend:
         live = self._live.get(name)
         if live is None or live.run.id != run or live.shim is None or live.record.port is None:
             return False
-        tree = shim.descendants(live.shim.pid, shim.process_table())
+        tree = descendants(live.shim.pid, process_table())
         return listens([pid for pid, _ in tree], live.record.port)
 
     def amend(self, name: str, run: str, **changes: Any) -> None:

@@ -17,7 +17,8 @@ import time
 
 from vllmctl.core.spec import RUN_VARIABLE
 from vllmctl.records import Process
-from vllmctl.shim import KILL_INTERVAL, descendants, process_stat, process_table, send
+from vllmctl.shim.run import KILL_INTERVAL
+from vllmctl.shim.tree import descendants, process_stat, process_table, send
 
 
 def alive(process: Process) -> bool:

@@ -131,6 +131,6 @@ def shim_command(name: str) -> list[str]:
 
     It leaves by `_exit`: the exit record is written, and the daemon waits for its end.
     """
-    folder = os.path.dirname(shim.__file__)
+    folder = os.path.dirname(os.path.dirname(shim.__file__))
     code = f"import sys; sys.path.append({folder!r}); import os, shim; os._exit(shim.main())"
     return [sys.executable, "-I", "-S", "-c", code, "vllmctl-shim", name]

@@ -1,0 +1,60 @@
+"""Processes, seen and signalled by (pid, start time), so that none is ever mistaken."""
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+else:
+    import _signal as signal  # what signal.py wraps in enums, for 7 ms and 0.7 MiB of every run
+
+
+def process_stat(pid: int) -> tuple[str, int, int] | None:
+    """(state, parent, start time in clock ticks since boot) of a process; proc_pid_stat(5)."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return fields[0].decode(), int(fields[1]), int(fields[19])
+
+
+def process_table() -> dict[int, tuple[str, int, int]]:
+    """`process_stat` of every process."""
+    table = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            stat = process_stat(int(name))
+            if stat:
+                table[int(name)] = stat
+    return table
+
+
+def descendants(root: int, table: dict[int, tuple[str, int, int]]) -> list[tuple[int, int]]:
+    """(pid, start time) of everything below `root` that still runs; zombies do not."""
+    children: dict[int, list[int]] = {}
+    for pid, (_, parent, _) in table.items():
+        children.setdefault(parent, []).append(pid)
+    found, queue = [], [root]
+    while queue:
+        for pid in children.get(queue.pop(0), []):
+            queue.append(pid)
+            if table[pid][0] not in "ZX":
+                found.append((pid, table[pid][2]))
+    return found
+
+
+def send(pid: int, start: int, number: int) -> None:
+    """Signal the process that began at `start`, never another that has got its number since."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        return  # gone
+    try:
+        stat = process_stat(pid)
+        if stat and stat[2] == start:
+            signal.pidfd_send_signal(pidfd, number)
+    except OSError:
+        pass  # gone, or it has other rights than ours; the next round tries again
+    finally:
+        os.close(pidfd)
