@@ -188,7 +188,7 @@ def test_a_write_that_fails_leaves_the_old_record(tmp_path: Path) -> None:
 
 async def hold_and_start(state: StateDir) -> None:
     intent = Intent(state)
-    await intent.hold(["a", "b"])
+    await intent.hold(["a", "b"], {})
     await intent.start(["b"], fresh=["b", "c"])
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vllmctl.backend.processes import members, sweep
-from vllmctl.control.client import Client
+from vllmctl.control.client import Client, NoDaemon
 from vllmctl.records import DaemonRecord, Process, ShimRecord, read_record
 from vllmctl.statedir import StateDir
 
@@ -164,6 +164,10 @@ class Site:
         self._started.append(process)
         return process
 
+    def adopt(self, process: subprocess.Popen[str]) -> None:
+        """See that it ends with the site."""
+        self._started.append(process)
+
     # -- looking -----------------------------------------------------------------------------
 
     def document(self) -> dict[str, Any]:
@@ -184,7 +188,10 @@ class Site:
         seen: list[str] = []
 
         def there() -> Model | None:
-            model = self.find(name)
+            try:
+                model = self.find(name)
+            except NoDaemon:
+                return None  # not up yet
             if model is None:
                 return None
             if not seen or seen[-1] != model["state"]:

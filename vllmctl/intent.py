@@ -7,7 +7,7 @@ command that made it is answered.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from vllmctl.records import IntentRecord, read_record, write_record
 from vllmctl.statedir import StateDir
@@ -21,6 +21,7 @@ class Intent:
         record = read_record(self._path, IntentRecord) or IntentRecord()
         self._held = set(record.held)
         self._generations = dict(record.generations)
+        self._hurried = dict(record.hurried)
         self._lock = asyncio.Lock()
 
     def held(self, name: str) -> bool:
@@ -29,25 +30,40 @@ class Intent:
     def generation(self, name: str) -> int:
         return self._generations.get(name, 0)
 
-    async def hold(self, names: Iterable[str]) -> None:
-        """`stop`: they stay stopped until somebody says `start`."""
+    def hurried(self, name: str) -> str | None:
+        """The run that a second `stop` was about."""
+        return self._hurried.get(name)
+
+    async def hold(self, names: Iterable[str], stopping: Mapping[str, str]) -> None:
+        """`stop`: they stay stopped until somebody says `start`.
+
+        Those that were held before are told a second time; `stopping` has the runs of theirs that
+        are still on their way out, by name: these are to be killed at once.
+        """
+        again = self._held & stopping.keys()
+        self._hurried.update({name: stopping[name] for name in again})
         self._held |= set(names)
         await self._write()
 
-    async def start(self, names: Iterable[str], fresh: Iterable[str]) -> None:
+    async def start(self, names: Collection[str], fresh: Iterable[str]) -> None:
         """`start`, `restart`: lift holds; those in `fresh` begin anew with a count of zero."""
         self._held -= set(names)
+        for name in names:
+            self._hurried.pop(name, None)
         for name in fresh:
             self._generations[name] = self.generation(name) + 1
         await self._write()
 
     async def forget(self, name: str) -> None:
         """The model is gone from the file. A hold stays: it may come back, and is to stay down."""
-        if self._generations.pop(name, None) is not None:
+        known = (self._generations.pop(name, None), self._hurried.pop(name, None))
+        if known != (None, None):
             await self._write()
 
     async def _write(self) -> None:
         """Raises OSError: what was said is in effect, but would not survive this daemon."""
         async with self._lock:
-            record = IntentRecord(tuple(sorted(self._held)), dict(self._generations))
+            record = IntentRecord(
+                tuple(sorted(self._held)), dict(self._generations), dict(self._hurried)
+            )
             await asyncio.to_thread(write_record, self._path, record, durable=True)

@@ -35,6 +35,8 @@ class IntentRecord:
 
     held: tuple[str, ...] = ()
     generations: dict[str, int] = field(default_factory=dict)
+    hurried: dict[str, str] = field(default_factory=dict)
+    """By instance: the run that a second `stop` was about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,8 @@ class RunRecord:
     port: int | None
     argv: tuple[str, ...]
     """The command as executed, the port filled in."""
+    cgroup: str | None = None
+    """The directory of the run's own cgroup; None: it has none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ class SupervisorService:
         try:
             match verb:
                 case "stop":
-                    await self._supervisor.intent.hold(names)
+                    await self._supervisor.intent.hold(names, self._stopping(names))
                 case "restart":
                     await self._supervisor.intent.start(names, fresh=names)
                 case _:
@@ -194,6 +194,12 @@ class SupervisorService:
             return
         async for event in self._supervisor.events.follow(count):
             yield event
+
+    def _stopping(self, names: Iterable[str]) -> dict[str, str]:
+        """The runs among these instances' that are on their way out, by name."""
+        sights = self._supervisor.backend.sights()
+        runs = {name: sights[name].run for name in names if name in sights}
+        return {name: run.id for name, run in runs.items() if run and run.stopping}
 
     def _select(self, word: str) -> list[str]:
         instances: Mapping[str, Instance | None] = {

@@ -19,10 +19,11 @@ from vllmctl.config.secrets import is_secret, redacted
 from vllmctl.core import lifecycle
 from vllmctl.core.diff import Change, diff
 from vllmctl.core.lifecycle import State
-from vllmctl.core.observed import Diagnosis, Facts, Observed
+from vllmctl.core.observed import Diagnosis, Facts, Observed, Run
 from vllmctl.core.plan import (
     Action,
     Forget,
+    KillRun,
     Plan,
     ResetCount,
     StartRun,
@@ -169,9 +170,9 @@ class Supervisor:
             facts[name] = Facts(
                 run=sight.run,
                 end=sight.end,
-                sweeping=sight.sweeping,
                 attempt=sight.attempt,
                 held=self.intent.held(name),
+                hurried=self.intent.hurried(name),
                 generation=self.intent.generation(name),
             )
         return Observed(facts, self.shutting_down)
@@ -187,14 +188,14 @@ class Supervisor:
             pass  # the deadline is reached
 
     def _anything_lives(self) -> bool:
-        return any(sight.run or sight.sweeping for sight in self.backend.sights().values())
+        return any(sight.run for sight in self.backend.sights().values())
 
     def _keep_monitors(self) -> None:
         """One monitor for each command that was executed and is not being stopped."""
         wanted = {
             name: sight
             for name, sight in self.backend.sights().items()
-            if sight.run and sight.run.executed and sight.run.stopping is None
+            if sight.run and _is_watched(sight.run)
         }
         for name, (run, _, task) in list(self._monitors.items()):
             sight = wanted.get(name)
@@ -293,8 +294,16 @@ class Supervisor:
             case Forget(name):
                 self.keeper.forget(name)
                 self._own(self.intent.forget(name))
+            case KillRun(name, _, why):
+                self.events.tell(name, "kill", f"{why}; its process tree is being killed")
             case StartRun() | StopRun() | ResetCount():
                 pass  # the move that follows says it, or nobody needs to know
+
+
+def _is_watched(run: Run) -> bool:
+    """Whether there is something to probe: it was executed and is not on its way out."""
+    leaving = run.stopping is not None or run.leader_ended_at is not None or run.sweeping
+    return run.executed and not leaving
 
 
 def _by_log(ending: Ending) -> Diagnosis:

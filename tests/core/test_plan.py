@@ -21,8 +21,17 @@ from values import (
 )
 
 from vllmctl.core.lifecycle import State
-from vllmctl.core.observed import Cause, Facts, Observed, Run
-from vllmctl.core.plan import Forget, ResetCount, StartRun, StopRun, TuneRun, duration, plan
+from vllmctl.core.observed import Cause, Facts, Member, Observed, Run
+from vllmctl.core.plan import (
+    Forget,
+    KillRun,
+    ResetCount,
+    StartRun,
+    StopRun,
+    TuneRun,
+    duration,
+    plan,
+)
 from vllmctl.core.spec import Desired, Engine, Health, Instance, Log, Restart, RestartPolicy, Stop
 
 M = instance()
@@ -177,14 +186,64 @@ def test_a_removed_model_is_stopped_and_then_forgotten() -> None:
     )
     assert status(decided).state is State.STOPPING
     assert decide(None, Facts(run=stopping(M))).actions == ()
-    assert decide(None, Facts(sweeping=True)).actions == ()
+    assert decide(None, Facts(run=replace(serving(M), sweeping=True))).actions == ()
     assert decide(None, Facts(end=ended(M, cause=Cause.REMOVED))).actions == (Forget("m"),)
 
 
 def test_what_a_killed_shim_left_blocks_a_start() -> None:
-    decided = decide(M, Facts(sweeping=True, generation=5))
+    decided = decide(M, Facts(run=replace(serving(M), sweeping=True), generation=5))
     assert decided.actions == ()
     assert status(decided).state is State.STOPPING
+
+
+def test_a_second_stop_kills_what_is_being_stopped_and_once_only() -> None:
+    asked = Facts(run=stopping(M), held=True, hurried="run-1")
+    decided = decide(M, asked)
+    assert decided.actions == (KillRun("m", "run-1", "stopped by hand, and once more"),)
+    assert "is being killed" in status(decided).sentence
+    assert asked.run
+    assert asked.run.stopping
+    told = replace(asked.run, stopping=replace(asked.run.stopping, hurried=True))
+    assert decide(M, replace(asked, run=told)).actions == ()
+
+
+def test_a_second_stop_is_about_the_run_that_it_was_said_of() -> None:
+    assert decide(M, Facts(run=stopping(M), held=True, hurried="run-0")).actions == ()
+
+
+def test_a_leader_that_ended_and_left_members_is_seen_to_be_leaving() -> None:
+    run = replace(serving(M), leader_ended_at=NOW - 0.05)
+    decided = decide(M, Facts(run=run))
+    assert status(decided).state is State.RUNNING  # as a rule the whole end is known at once
+    assert decided.wake_at is not None
+    later = decide(M, Facts(run=run), now=decided.wake_at)
+    assert status(later).state is State.STOPPING
+    assert status(later).sentence.startswith("its leader has ended; what is left of its process")
+
+
+def test_members_that_cannot_be_killed_are_named_and_keep_port_and_gpus() -> None:
+    stuck = (Member(4242, "python", "D"), Member(4243, "nvidia-smi", "t"))
+    leaver = instance("old", engine=Engine.VLLM, launch={"port": 8000, "gpus": (0,)})
+    comer = instance("new", launch={"port": 8000, "gpus": ()})
+    run = replace(stopping(leaver), unkilled=stuck)
+    decided = plan(Desired({"new": comer}), Observed({"old": Facts(run=run)}), NOW + 1e6)
+    assert decided.actions == ()
+    assert decided.statuses["old"].sentence.startswith(
+        "2 processes cannot be killed: 4242 (python, uninterruptible sleep), "
+        "4243 (nvidia-smi, held by a debugger); port and GPUs stay reserved"
+    )
+    assert decided.statuses["new"].state is State.WAITING
+
+
+@pytest.mark.parametrize("resource", ["port", "gpus"])
+def test_what_a_killed_shim_left_keeps_its_port_and_gpus(resource: str) -> None:
+    launch = {"port": 8000, "gpus": (1,)} if resource == "port" else {"gpus": (0,)}
+    leaver = instance("old", engine=Engine.VLLM, launch={"port": 8000, "gpus": (0,)})
+    comer = instance("new", engine=Engine.VLLM, launch=launch)
+    swept = Facts(run=replace(serving(leaver), sweeping=True))
+    decided = plan(Desired({"new": comer}), Observed({"old": swept}), NOW)
+    assert decided.actions == ()
+    assert decided.statuses["new"].waits_for == "old"
 
 
 def test_a_shutdown_stops_what_runs_and_starts_nothing() -> None:

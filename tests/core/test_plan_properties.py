@@ -17,11 +17,12 @@ from vllmctl.core.observed import (
     End,
     Exit,
     Facts,
+    Member,
     Observed,
     Run,
     Stopping,
 )
-from vllmctl.core.plan import Forget, ResetCount, StartRun, StopRun, TuneRun, plan
+from vllmctl.core.plan import Forget, KillRun, ResetCount, StartRun, StopRun, TuneRun, plan
 from vllmctl.core.spec import (
     Desired,
     Engine,
@@ -97,7 +98,16 @@ runs = st.builds(
     stage=st.sampled_from(["", "loading weights"]),
     percent=st.none() | st.floats(0, 100),
     stopping=st.none()
-    | st.builds(Stopping, cause=st.sampled_from(Cause), why=st.just("so"), kill_at=times),
+    | st.builds(
+        Stopping,
+        cause=st.sampled_from(Cause),
+        why=st.just("so"),
+        kill_at=times,
+        hurried=st.booleans(),
+    ),
+    leader_ended_at=st.none() | times,
+    sweeping=st.booleans(),
+    unkilled=st.sampled_from([(), (Member(4242, "python", "D"),)]),
 )
 ends = st.builds(
     End,
@@ -121,9 +131,9 @@ facts = st.builds(
     Facts,
     run=st.none() | runs,
     end=st.none() | ends,
-    sweeping=st.booleans(),
     attempt=st.integers(0, 7),
     held=st.booleans(),
+    hurried=st.none() | st.sampled_from(["run-1", "run-0"]),
     generation=st.integers(0, 3),
 )
 worlds = st.tuples(
@@ -160,7 +170,6 @@ def test_any_facts_lead_to_a_sane_plan(world: World) -> None:
         match action:
             case StartRun():
                 assert fact.run is None
-                assert not fact.sweeping
                 assert not fact.held
                 assert not shutting_down
                 assert action.instance == wanted[action.name]
@@ -172,6 +181,12 @@ def test_any_facts_lead_to_a_sane_plan(world: World) -> None:
                 assert fact.run.stopping is None
                 assert fact.run.id == action.run
                 assert action.why
+                assert not fact.run.sweeping
+            case KillRun():
+                assert fact.run is not None
+                assert fact.run.stopping is not None
+                assert not fact.run.stopping.hurried
+                assert fact.hurried == fact.run.id == action.run
             case TuneRun():
                 assert fact.run is not None
                 assert fact.run.log != action.log
@@ -180,7 +195,6 @@ def test_any_facts_lead_to_a_sane_plan(world: World) -> None:
                 assert fact.attempt > 0
             case Forget():
                 assert fact.run is None
-                assert not fact.sweeping
                 assert action.name not in wanted
 
 

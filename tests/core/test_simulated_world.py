@@ -17,7 +17,17 @@ from values import CLEAN, CRASH, HOPELESS, instance
 from vllmctl.core import lifecycle
 from vllmctl.core.lifecycle import State
 from vllmctl.core.observed import Cause, End, Exit, Facts, Observed, Run, Stopping
-from vllmctl.core.plan import Action, Forget, Plan, ResetCount, StartRun, StopRun, TuneRun, plan
+from vllmctl.core.plan import (
+    Action,
+    Forget,
+    KillRun,
+    Plan,
+    ResetCount,
+    StartRun,
+    StopRun,
+    TuneRun,
+    plan,
+)
 from vllmctl.core.spec import Desired, Engine, Health, Instance, Log, Policy, Restart, RestartPolicy
 
 RESTARTS = (
@@ -103,6 +113,8 @@ class World:
                 kill_at = self.now + (stop.grace if stop else 30)
                 stopping = Stopping(cause, why, kill_at)
                 self.facts[name] = replace(facts, run=replace(facts.run, stopping=stopping))
+            case KillRun():
+                raise AssertionError("nobody says stop twice here")
             case TuneRun(name, _, log):
                 assert facts.run is not None
                 self.facts[name] = replace(facts, run=replace(facts.run, log=log))
@@ -115,7 +127,9 @@ class World:
     # -- what processes do -------------------------------------------------------------------
 
     def some_run(self) -> tuple[str, Facts, Run] | None:
-        live = [(n, f, f.run) for n, f in sorted(self.facts.items()) if f.run]
+        live = [
+            (n, f, f.run) for n, f in sorted(self.facts.items()) if f.run and not f.run.sweeping
+        ]
         return self.random.choice(live) if live else None
 
     def change(self, **changes: object) -> None:
@@ -155,7 +169,7 @@ class World:
             run.generation,
             run.running_since,
         )
-        self.facts[name] = replace(facts, run=None, end=end, sweeping=False)
+        self.facts[name] = replace(facts, run=None, end=end)
 
     def lose_a_shim(self) -> None:
         """The tree is still there, without a shim, until the sweep has ended."""
@@ -171,13 +185,13 @@ class World:
                 run.generation,
                 run.running_since,
             )
-            self.facts[name] = replace(facts, run=None, sweeping=True)
+            self.facts[name] = replace(facts, run=replace(run, sweeping=True))
             self.sweeps = {**getattr(self, "sweeps", {}), name: end}
 
     def end_a_sweep(self) -> None:
         for name, end in list(getattr(self, "sweeps", {}).items()):
             del self.sweeps[name], self.alive[name]
-            self.facts[name] = replace(self.facts[name], sweeping=False, end=end)
+            self.facts[name] = replace(self.facts[name], run=None, end=end)
 
     # -- what people do ----------------------------------------------------------------------
 

@@ -20,7 +20,6 @@ class Sight:
 
     run: Run | None = None
     end: End | None = None
-    sweeping: bool = False
     attempt: int = 0
     total: int = 0
     port: int | None = None

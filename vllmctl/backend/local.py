@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import math
 import os
 import shutil
 import uuid
@@ -15,14 +16,14 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
-from vllmctl.backend import Sight
-from vllmctl.backend.processes import alive, sweep
+from vllmctl.backend import Sight, cgroup
+from vllmctl.backend.processes import alive, described, strike, sweep
 from vllmctl.backend.spawn import Spawner, with_port
 from vllmctl.clock import Clock, Stamp
-from vllmctl.core.observed import Cause, Diagnosis, End, Exit, Run, Stopping
-from vllmctl.core.plan import Action, Forget, ResetCount, StartRun, StopRun, TuneRun
+from vllmctl.core.observed import Cause, Diagnosis, End, Exit, Member, Run, Stopping
+from vllmctl.core.plan import Action, Forget, KillRun, ResetCount, StartRun, StopRun, TuneRun
 from vllmctl.core.spec import Instance
 from vllmctl.logfile import LogReader, Position
 from vllmctl.ports import check_host, choose_port, listens
@@ -38,11 +39,18 @@ from vllmctl.records import (
     read_record,
     write_record,
 )
+from vllmctl.shim.run import KILL_INTERVAL
 from vllmctl.shim.tree import descendants, process_table
 from vllmctl.statedir import StateDir
 
+T = TypeVar("T")
+
 SHIM_POLL = 0.02
 """Seconds between two looks at a shim that is alive and has not written its record yet."""
+UNKILLED_AFTER = 3.0
+"""Seconds after the first KILL from which on a member that is still there is spoken of."""
+UNKILLED_INTERVAL = 1.0
+"""Seconds between two looks at those."""
 LOG_HEAD = 1_000_000
 """Bytes of a run's log that are looked at from its beginning: more than any start prints."""
 LOG_TAIL_CHUNKS = 32
@@ -76,6 +84,8 @@ class _Live:
     pipe_inode: int | None = None
     log: Position | None = None
     pidfd: int = -1
+    leader_pidfd: int = -1
+    remains_watched: bool = False
     ending: bool = False
 
 
@@ -100,11 +110,13 @@ class LocalBackend:
         self._report = report
         self._live: dict[str, _Live] = {}
         self._records: dict[str, InstanceRecord] = {}
-        self._sweeping: set[str] = set()
+        self._cgroups = cgroup.delegated()
         self._choosing = asyncio.Lock()
         """Held while a port is chosen: two that choose at once would choose the same."""
         self._writer = ThreadPoolExecutor(1, "records")  # one: writes keep their order
         self._tasks: set[asyncio.Task[None]] = set()
+        self._looking: set[asyncio.Task[Any]] = set()
+        """Tasks that may take for ever, and are given up when the daemon goes."""
 
     # -- seeing ------------------------------------------------------------------------------
 
@@ -116,7 +128,6 @@ class LocalBackend:
         live = self._live.get(name)
         sight = Sight(
             end=self._end(record.end),
-            sweeping=name in self._sweeping,
             attempt=record.attempt,
             total=record.total,
             port=record.port,
@@ -125,7 +136,7 @@ class LocalBackend:
             return sight
         return replace(
             sight,
-            run=None if name in self._sweeping else live.run,
+            run=live.run,
             port=live.record.port,
             argv=live.record.argv,
             leader=live.leader.pid if live.leader else None,
@@ -193,6 +204,8 @@ class LocalBackend:
                 self._start(action)
             case StopRun():
                 self._stop(action)
+            case KillRun():
+                self._kill(action)
             case TuneRun(name, run, log):
                 live = self._live.get(name)
                 words = f"log {log.max_size} {log.keep}"
@@ -214,7 +227,9 @@ class LocalBackend:
         old = self._records.get(name, InstanceRecord())
         fixed = instance.launch.port if instance.launch.port != "auto" else None
         argv = with_port(instance, fixed)
-        record = RunRecord(run_id, instance, action.generation, self._clock.stamp(), fixed, argv)
+        group = cgroup.path_of(self._cgroups, run_id)
+        started = self._clock.stamp()
+        record = RunRecord(run_id, instance, action.generation, started, fixed, argv, group)
         run = Run(
             id=run_id,
             launch=instance.launch,
@@ -271,6 +286,17 @@ class LocalBackend:
         if self._tell(live, f"stop {stop.signal} {stop.grace} {action.cause}"):
             kill_at = self._clock.now() + stop.grace
             live.run = replace(live.run, stopping=Stopping(action.cause, action.why, kill_at))
+            self._watch_remains(live)
+            self._changed()
+
+    def _kill(self, action: KillRun) -> None:
+        live = self._live.get(action.name)
+        if live is None or live.run.id != action.run or live.run.stopping is None:
+            return
+        stopping = live.run.stopping
+        if self._tell(live, f"kill {stopping.cause}"):
+            killed = replace(stopping, why=action.why, kill_at=self._clock.now(), hurried=True)
+            live.run = replace(live.run, stopping=killed)
             self._changed()
 
     def _tell(self, live: _Live, words: str) -> bool:
@@ -305,6 +331,68 @@ class LocalBackend:
         record = await self._in_writer(self._read_begun, live.run.id)
         if record is not None and not live.ending:
             self._attach(live, record)
+            self._watch_leader(live, record.leader)
+            self._changed()
+
+    def _watch_leader(self, live: _Live, leader: Process) -> None:
+        """Its end is told by the shim, once the whole tree is gone. Until then this tells more."""
+        live.leader_pidfd = _pidfd(leader)
+        if live.leader_pidfd < 0:
+            self._on_leader_gone(live)
+            return
+        loop = asyncio.get_running_loop()
+        loop.add_reader(live.leader_pidfd, self._on_leader_gone, live)
+
+    def _forget_leader(self, live: _Live) -> None:
+        if live.leader_pidfd >= 0:
+            asyncio.get_running_loop().remove_reader(live.leader_pidfd)
+            os.close(live.leader_pidfd)
+            live.leader_pidfd = -1
+
+    def _on_leader_gone(self, live: _Live) -> None:
+        self._forget_leader(live)
+        live.run = replace(live.run, leader_ended_at=self._clock.now())
+        self._watch_remains(live)
+        self._changed()
+
+    # -- members that do not die -------------------------------------------------------------
+
+    def _watch_remains(self, live: _Live) -> None:
+        if not live.remains_watched:
+            live.remains_watched = True
+            self._look(self._find_unkilled(live))
+
+    async def _find_unkilled(self, live: _Live) -> None:
+        """See who is still there although the shim has sent KILL long ago, until nobody is."""
+        while not live.ending:
+            await asyncio.sleep(UNKILLED_INTERVAL)
+            run = live.run
+            kill_at = run.stopping.kill_at if run.stopping else math.inf
+            if run.leader_ended_at is not None:
+                kill_at = min(kill_at, run.leader_ended_at)
+            if live.shim is None or self._clock.now() < kill_at + UNKILLED_AFTER:
+                continue
+            tree = descendants(live.shim.pid, await asyncio.to_thread(process_table))
+            self._note_unkilled(live, await asyncio.to_thread(described, tree))
+
+    async def _sweep(self, live: _Live) -> int:
+        """Kill what a run without a shim has left; how many there were."""
+        live.run = replace(live.run, sweeping=True)
+        self._changed()
+        killed: set[tuple[int, int]] = set()
+        begun, interval = self._clock.now(), KILL_INTERVAL
+        marks = (live.run.id, live.leader, live.pipe_inode, live.record.cgroup)
+        while found := await asyncio.to_thread(strike, *marks):
+            killed.update(found)
+            if self._clock.now() > begun + UNKILLED_AFTER:
+                self._note_unkilled(live, await asyncio.to_thread(described, found))
+                interval = UNKILLED_INTERVAL
+            await asyncio.sleep(interval)
+        return len(killed)
+
+    def _note_unkilled(self, live: _Live, members: tuple[Member, ...]) -> None:
+        if members != live.run.unkilled:
+            live.run = replace(live.run, unkilled=members)
             self._changed()
 
     def _read_begun(self, run_id: str) -> ShimRecord | None:
@@ -335,6 +423,7 @@ class LocalBackend:
     async def _finish(self, name: str, live: _Live) -> None:
         """The shim is gone: learn how the run ended, see that nothing is left, write it down."""
         live.ending = True
+        self._forget_leader(live)
         run_dir = self._state.run(live.run.id)
         exit_record = await self._in_writer(read_record, f"{run_dir}/exit.json", ExitRecord)
         shim_lost = None
@@ -342,9 +431,7 @@ class LocalBackend:
             begun = await self._in_writer(self._read_begun, live.run.id)
             self._attach_if(live, begun)
             shim_lost = await asyncio.to_thread(_last_words, f"{run_dir}/shim.err")
-            self._sweeping.add(name)
-            self._changed()
-            count = await asyncio.to_thread(sweep, live.run.id, live.leader, live.pipe_inode)
+            count = await self._look(self._sweep(live))
             self._report(name, f"its shim was lost; {count} processes of its tree were removed")
         cause = live.run.stopping.cause if live.run.stopping else None
         if exit_record is not None:
@@ -395,12 +482,11 @@ class LocalBackend:
         )
         self._records[name] = replace(record, run=None, running_since=None, end=end)
         self._live.pop(name, None)
-        self._sweeping.discard(name)
         self._changed()
         try:
             path = self._state.instance_record(name)
             await self._in_writer(write_record, path, self._records[name])
-            await self._in_writer(shutil.rmtree, self._state.run(live.run.id), True)
+            await self._in_writer(self._clear_away, live)
         except OSError as error:
             self._report(name, f"how it ended could not be written down: {error}")
 
@@ -434,7 +520,7 @@ class LocalBackend:
             elif begun is None:
                 self._own(self._wait_for_shim(name, live))
             else:
-                self._adopt_shim(name, live, begun.shim)
+                self._adopt_shim(name, live, begun)
 
         await asyncio.gather(*ended_runs)  # what has ended is never shown as if it lived
 
@@ -483,21 +569,25 @@ class LocalBackend:
 
     async def _clear(self, live: _Live) -> None:
         """Remove what is left of a run that another one has followed."""
-        await asyncio.to_thread(sweep, live.run.id, live.leader, live.pipe_inode)
-        await self._in_writer(shutil.rmtree, self._state.run(live.run.id), True)
+        await self._look(self._sweep(live))
+        await self._in_writer(self._clear_away, live)
 
-    def _adopt_shim(self, name: str, live: _Live, process: Process) -> None:
-        try:
-            pidfd = os.pidfd_open(process.pid)
-        except OSError:
-            pidfd = -1  # gone
-        if pidfd >= 0 and alive(process):  # looked at after it was opened: it is this one for ever
-            self._watch(name, live, pidfd)
+    def _clear_away(self, live: _Live) -> None:
+        """Remove what a run has on disk beside its log, and its cgroup."""
+        shutil.rmtree(self._state.run(live.run.id), ignore_errors=True)
+        if live.record.cgroup:
+            cgroup.remove(live.record.cgroup)
+
+    def _adopt_shim(self, name: str, live: _Live, begun: ShimRecord) -> None:
+        pidfd = _pidfd(begun.shim)
+        if pidfd < 0:
+            live.run = replace(live.run, sweeping=True)
+            self._own(self._finish(name, live))
             return
-        if pidfd >= 0:
-            os.close(pidfd)
-        self._sweeping.add(name)
-        self._own(self._finish(name, live))
+        self._watch(name, live, pidfd)
+        self._watch_leader(live, begun.leader)
+        if live.run.stopping:
+            self._watch_remains(live)
 
     async def _wait_for_shim(self, name: str, live: _Live) -> None:
         """A run without a shim's record: either its shim is about to write one, or never will."""
@@ -507,12 +597,10 @@ class LocalBackend:
             begun = await self._in_writer(self._read_begun, live.run.id)
             if begun is not None:
                 self._attach(live, begun)
-                self._adopt_shim(name, live, begun.shim)
+                self._adopt_shim(name, live, begun)
                 return
             await asyncio.sleep(SHIM_POLL)
-        if self._clock.this_boot(live.record.started) and not await asyncio.to_thread(
-            sweep, live.run.id, None, None
-        ):
+        if self._clock.this_boot(live.record.started) and not await self._look(self._sweep(live)):
             await self._drop(name, live)  # the daemon died before anything began
         else:
             await self._finish(name, live)
@@ -551,8 +639,17 @@ class LocalBackend:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._report("", f"internal error: {error!r}")
 
+    def _look(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Do what may take for ever: it is given up when the daemon goes."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._looking.add(task)
+        task.add_done_callback(self._looking.discard)
+        return task
+
     async def close(self) -> None:
         """Finish what is being written. Runs go on without us."""
+        for task in self._looking:
+            task.cancel()
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         self._writer.shutdown()
@@ -603,6 +700,18 @@ def _last_words(path: str) -> str:
     except OSError:
         return ""
     return lines[-1] if lines else ""
+
+
+def _pidfd(process: Process) -> int:
+    """A descriptor for exactly this process; negative if it is gone."""
+    try:
+        pidfd = os.pidfd_open(process.pid)
+    except OSError:
+        return -1
+    if alive(process):  # looked at after it was opened: it is this one for ever
+        return pidfd
+    os.close(pidfd)
+    return -1
 
 
 def _unlink(path: str) -> None:

@@ -6,7 +6,8 @@ over init's children, and three marks are left on its members:
       which vLLM renames its engine and workers, wipes it from /proc unless SPT_NOENV is set);
     - the write end of the run's log pipe, whose inode only they hold;
     - being the recorded leader, or a descendant of any member.
-A process that has shed all three cannot be found without a cgroup.
+Where the run has a cgroup (see `cgroup`), being in it is a fourth one, and the only one that a
+process cannot shed.
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterable
 
+from vllmctl.backend import cgroup
+from vllmctl.core.observed import Member
 from vllmctl.core.spec import RUN_VARIABLE
 from vllmctl.records import Process
 from vllmctl.shim.run import KILL_INTERVAL
-from vllmctl.shim.tree import descendants, process_stat, process_table, send
+from vllmctl.shim.tree import descendants, kill_cgroup, process_stat, process_table, send
 
 
 def alive(process: Process) -> bool:
@@ -27,13 +31,17 @@ def alive(process: Process) -> bool:
     return stat is not None and stat[2] == process.start and stat[0] not in "ZX"
 
 
-def members(run: str, leader: Process | None, pipe_inode: int | None) -> list[tuple[int, int]]:
+def members(
+    run: str, leader: Process | None, pipe_inode: int | None, group: str | None = None
+) -> list[tuple[int, int]]:
     """(pid, start time) of every living process that bears a mark of the run."""
     table = process_table()
+    grouped = cgroup.processes(group) if group else ()
     found: dict[int, int] = {}
     for pid, (state, _, start) in table.items():
         if state not in "ZX" and (
             (leader is not None and (pid, start) == (leader.pid, leader.start))
+            or pid in grouped
             or _has_cookie(pid, run)
             or (pipe_inode is not None and _holds_pipe(pid, pipe_inode))
         ):
@@ -44,18 +52,43 @@ def members(run: str, leader: Process | None, pipe_inode: int | None) -> list[tu
     return sorted(found.items())
 
 
-def sweep(run: str, leader: Process | None, pipe_inode: int | None) -> int:
-    """Kill the members of a run without a shim until none is left; returns how many there were.
+def strike(
+    run: str, leader: Process | None, pipe_inode: int | None, group: str | None = None
+) -> list[tuple[int, int]]:
+    """Send KILL to every member of a run without a shim; who they were. Blocks a little.
 
-    Blocks: not for the loop.
+    One round is seldom enough: a tree forks while it is being killed, and dying takes time.
     """
+    if group:
+        kill_cgroup(group)
+    found = members(run, leader, pipe_inode, group)
+    for pid, start in found:
+        send(pid, start, signal.SIGKILL)
+    return found
+
+
+def sweep(run: str, leader: Process | None, pipe_inode: int | None) -> int:
+    """Strike until nobody is left; returns how many there were. Blocks: not for the loop."""
     killed: set[tuple[int, int]] = set()
-    while found := members(run, leader, pipe_inode):
-        for pid, start in found:
-            send(pid, start, signal.SIGKILL)
+    while found := strike(run, leader, pipe_inode):
         killed.update(found)
         time.sleep(KILL_INTERVAL)
     return len(killed)
+
+
+def described(processes: Iterable[tuple[int, int]]) -> tuple[Member, ...]:
+    """What can be said of these processes, given as (pid, start time); without those gone."""
+    found = []
+    for pid, start in processes:
+        stat = process_stat(pid)
+        try:
+            with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+                name = file.read().strip()
+        except OSError:
+            continue  # gone
+        if stat and stat[2] == start:
+            found.append(Member(pid, name, stat[0]))
+    return tuple(found)
 
 
 def _has_cookie(pid: int, run: str) -> bool:

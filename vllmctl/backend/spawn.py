@@ -7,7 +7,7 @@ import pwd
 import signal
 import sys
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 from vllmctl import shim
@@ -53,6 +53,9 @@ class Spawner:
         run_dir = self._state.run(record.run)
         os.mkdir(run_dir, 0o700)
         write_record(f"{run_dir}/run.json", record)
+        if record.cgroup:
+            with suppress(OSError):  # without it the run is held as where there are no cgroups
+                os.mkdir(record.cgroup)
         with ExitStack() as ours, ExitStack() as on_failure:
             spec = os.memfd_create("vllmctl-spec")
             ours.callback(os.close, spec)
@@ -101,6 +104,8 @@ class Spawner:
             ("stop_signal", policy.stop.signal),
             ("stop_grace", policy.stop.grace),
         ]
+        if record.cgroup:
+            fields += [("cgroup", record.cgroup)]
         environ = self._environ | KEEP_ENVIRON
         if launch.user is not None:
             user = pwd.getpwnam(launch.user)

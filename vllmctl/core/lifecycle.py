@@ -50,6 +50,7 @@ _ENDS: Mapping[State, str] = {
 }
 
 _AT_ONCE = "it ended and is started again at once: its launch changed, or `delay: 0`"
+_LEFT = "or its leader ended and left processes behind"
 _TAKEN_BACK = "the reason to stop it was taken back before its shim had heard of it"
 
 MOVES: Mapping[State, Mapping[State, str]] = {
@@ -66,18 +67,18 @@ MOVES: Mapping[State, Mapping[State, str]] = {
     },
     State.STARTING: {
         State.RUNNING: "it is ready",
-        State.STOPPING: "stopped, replaced, stalled, or out of time",
+        State.STOPPING: f"stopped, replaced, stalled, or out of time; {_LEFT}",
         **_ENDS,
     },
     State.RUNNING: {
         State.UNHEALTHY: "it failed as many probes as `health.failures` says",
-        State.STOPPING: "stopped or replaced",
+        State.STOPPING: f"stopped or replaced; {_LEFT}",
         State.STARTING: _AT_ONCE,
         **_ENDS,
     },
     State.UNHEALTHY: {
         State.RUNNING: "a probe succeeded",
-        State.STOPPING: "stopped, replaced, or restarted for its health",
+        State.STOPPING: f"stopped, replaced, or restarted for its health; {_LEFT}",
         State.STARTING: _AT_ONCE,
         **_ENDS,
     },

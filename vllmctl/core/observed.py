@@ -95,6 +95,19 @@ class Stopping:
     why: str
     kill_at: float
     """When the ladder's last rungs begin."""
+    hurried: bool = False
+    """The shim was told to begin with the last rung at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A process of a run's tree."""
+
+    pid: int
+    name: str
+    """Its command's name, 15 bytes at most; proc_pid_comm(5)."""
+    state: str
+    """The kernel's letter for what it does; proc_pid_stat(5)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +133,12 @@ class Run:
     stage: str = ""
     percent: float | None = None
     stopping: Stopping | None = None
+    leader_ended_at: float | None = None
+    """When its leader was seen to have ended; what the leader left behind is being removed."""
+    sweeping: bool = False
+    """Its shim was killed; what is left of its tree is being removed."""
+    unkilled: tuple[Member, ...] = ()
+    """Members that are still there long after they were sent KILL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +147,12 @@ class Facts:
 
     run: Run | None = None
     end: End | None = None
-    sweeping: bool = False
-    """The last run's shim was killed; what is left of its tree is being removed."""
     attempt: int = 0
     """Restarts decided since the count was last zero."""
     held: bool = False
     """Stopped by hand."""
+    hurried: str | None = None
+    """The run that a second `stop` wants to be gone without further patience."""
     generation: int = 0
     """How often somebody has asked for a fresh start."""
 

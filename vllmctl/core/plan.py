@@ -13,9 +13,13 @@ from dataclasses import dataclass, replace
 from vllmctl.core import restart
 from vllmctl.core.fields import changed_launch
 from vllmctl.core.lifecycle import State
-from vllmctl.core.observed import ASKED, Cause, Facts, Observed, Run, Stopping
+from vllmctl.core.observed import ASKED, Cause, Facts, Member, Observed, Run, Stopping
 from vllmctl.core.restart import counted
 from vllmctl.core.spec import Desired, Engine, Instance, Launch, Log, RestartPolicy, Stop
+
+LINGERING = 0.2
+"""Seconds that the tree of a leader that ended by itself has before it is spoken of: as a rule
+nothing is left, and the end is known before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,15 @@ class StopRun:
     cause: Cause
     why: str
     stop: Stop | None
+
+
+@dataclass(frozen=True, slots=True)
+class KillRun:
+    """Tell the run's shim, which was asked to end it before, to begin with KILL at once."""
+
+    name: str
+    run: str
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +82,7 @@ class Forget:
     name: str
 
 
-Action = StartRun | StopRun | TuneRun | ResetCount | Forget
+Action = StartRun | StopRun | KillRun | TuneRun | ResetCount | Forget
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,14 +153,6 @@ def _decide(
 ) -> _Decision:
     if facts.run is not None:
         return _alive(name, instance, last_stop, facts, facts.run, shutting_down, now)
-    if facts.sweeping:
-        return _Decision(
-            Status(
-                State.STOPPING,
-                "its shim was killed; what is left of its process tree is being removed",
-                facts.attempt,
-            )
-        )
     if instance is None:
         return _Decision(
             Status(State.STOPPED, "it is no longer in the file"), actions=(Forget(name),)
@@ -170,11 +175,8 @@ def _alive(
     shutting_down: bool,
     now: float,
 ) -> _Decision:
-    if run.stopping is not None:
-        return _Decision(
-            Status(State.STOPPING, _stopping_sentence(run.stopping, now), facts.attempt),
-            wake_at=run.stopping.kill_at if run.stopping.kill_at > now else None,
-        )
+    if run.stopping is not None or run.sweeping or _leaves_members(run, now):
+        return _leaving(name, facts, run, now)
     reason = _reason_to_stop(instance, facts, run, shutting_down)
     if reason is not None:
         stop = instance.policy.stop if instance else last_stop
@@ -182,6 +184,10 @@ def _alive(
     assert instance is not None  # a run without an instance had a reason to stop
     decision = _loading if not run.ready else _serving
     result = decision(name, instance, facts, run, now)
+    if run.leader_ended_at is not None:
+        lingers = run.leader_ended_at + LINGERING
+        wakes = (lingers, result.wake_at)
+        return replace(result, wake_at=min(at for at in wakes if at is not None))
     if run.log != instance.policy.log:
         tune = TuneRun(name, run.id, instance.policy.log)
         return _Decision(result.status, (*result.actions, tune), result.wake_at)
@@ -226,6 +232,54 @@ def _stopping_sentence(stopping: Stopping, now: float) -> str:
     if left > 0:
         return f"{stopping.why}; killed in {duration(left)} if it has not ended by then"
     return f"{stopping.why}; its process tree is being killed"
+
+
+def _leaves_members(run: Run, now: float) -> bool:
+    """Whether its leader has ended by itself and the rest of the tree takes its time."""
+    return run.leader_ended_at is not None and now >= run.leader_ended_at + LINGERING
+
+
+def _leaving(name: str, facts: Facts, run: Run, now: float) -> _Decision:
+    """A run on its way out. It keeps its port and its GPUs until nothing of it is left."""
+    stopping = run.stopping
+    if stopping and not stopping.hurried and facts.hurried == run.id:
+        why = f"{stopping.why}, and once more"
+        sentence = f"{why}; its process tree is being killed"
+        return _Decision(
+            Status(State.STOPPING, sentence, facts.attempt), actions=(KillRun(name, run.id, why),)
+        )
+    if run.unkilled:
+        sentence = _unkilled_sentence(run.unkilled)
+    elif run.sweeping:
+        sentence = "its shim was killed; what is left of its process tree is being removed"
+    elif stopping:
+        sentence = _stopping_sentence(stopping, now)
+    else:
+        sentence = "its leader has ended; what is left of its process tree is being removed"
+    return _Decision(
+        Status(State.STOPPING, sentence, facts.attempt),
+        wake_at=stopping.kill_at if stopping and stopping.kill_at > now else None,
+    )
+
+
+def _unkilled_sentence(members: tuple[Member, ...]) -> str:
+    each = ", ".join(
+        f"{one.pid} ({one.name}, {_DOING.get(one.state, one.state)})" for one in members
+    )
+    return (
+        f"{counted(len(members), 'process')} cannot be killed: {each}; port and GPUs stay "
+        "reserved until the kernel lets go of them (a driver or a file system that hangs: "
+        "see `dmesg`; a reboot ends it)"
+    )
+
+
+_DOING = {
+    "D": "uninterruptible sleep",
+    "T": "stopped",
+    "t": "held by a debugger",
+    "Z": "a zombie that a debugger holds",
+}
+"""What the kernel's letters for a state mean here; proc_pid_stat(5)."""
 
 
 def _loading(name: str, instance: Instance, facts: Facts, run: Run, now: float) -> _Decision:

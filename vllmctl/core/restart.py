@@ -84,4 +84,5 @@ def effective_attempt(facts: Facts, restart: Restart, now: float) -> int:
 
 def counted(number: int, noun: str) -> str:
     """`1 restart`, `2 restarts`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    plural = "es" if noun.endswith("s") else "s"
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}{plural}"

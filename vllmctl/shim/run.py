@@ -8,7 +8,7 @@ import time
 from .log import Log
 from .records import boot_id, now, own_start, write_exit_record, write_reserved
 from .spec import Spec
-from .tree import descendants, process_stat, process_table, send
+from .tree import descendants, kill_cgroup, process_stat, process_table, send
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ LONGEST_GRACE = 1e9
 """Seconds; JSON knows no infinity."""
 KILL_INTERVAL = 0.05
 """Seconds between two rounds of KILL: a tree that forks while being killed needs several."""
+QUICK_KILLS = 100
+"""Rounds after which there is a member that cannot be killed (uninterruptible sleep)."""
+SLOW_KILL_INTERVAL = 1.0
 CHUNK = 65536
 LONGEST_POLL = 3600.0
 """Seconds; poll(2) counts milliseconds in 32 bits, and a grace may be longer."""
@@ -45,6 +48,8 @@ class Run:
         self.phase = "run"
         """run → term (the leader has been asked) → tree (the rest has) → kill."""
         self.deadline: float | None = None
+        self.kills = 0
+        """Rounds of KILL so far."""
         self.control_rest = b""
 
     # -- beginning ---------------------------------------------------------------------------
@@ -100,6 +105,7 @@ class Run:
                     hard = resource.getrlimit(kind)[1]
                     enough = hard == resource.RLIM_INFINITY or number <= hard
                     resource.setrlimit(kind, (number, hard if enough else number))
+            self.enter_cgroup()
             step = "user"
             if spec.identity:
                 uid, gid, groups = spec.identity
@@ -124,6 +130,15 @@ class Run:
             os.write(report, f"{errno.EINVAL} {step}".encode())
         finally:
             os._exit(127)
+
+    def enter_cgroup(self) -> None:
+        """Without it the run is as well held as where there are no cgroups."""
+        if self.spec.cgroup:
+            try:
+                with open(f"{self.spec.cgroup}/cgroup.procs", "w") as file:
+                    file.write("0")
+            except OSError:
+                pass
 
     # -- going on ----------------------------------------------------------------------------
 
@@ -196,6 +211,7 @@ class Run:
                 if self.status is None:
                     self.cause = self.cause or cause
                 self.phase, self.deadline = "kill", time.monotonic()
+                self.write_stop_record(0)
             case ["log", max_size, keep] if max_size.isdigit() and keep.isdigit():
                 self.log.max_size, self.log.keep = int(max_size), int(keep)
             case _:
@@ -227,9 +243,13 @@ class Run:
             self.phase, self.deadline = "tree", time.monotonic() + TREE_GRACE
             return
         self.phase = "kill"
+        if self.spec.cgroup:
+            kill_cgroup(self.spec.cgroup)
         for pid, start in descendants(os.getpid(), process_table()):
             send(pid, start, signal.SIGKILL)
-        self.deadline = time.monotonic() + KILL_INTERVAL
+        self.kills += 1
+        patient = self.kills > QUICK_KILLS
+        self.deadline = time.monotonic() + (SLOW_KILL_INTERVAL if patient else KILL_INTERVAL)
 
     def abandon(self) -> None:
         """Kill everything: a bug, or a directory that was taken away, leaves no orphan either."""

@@ -32,6 +32,7 @@ class Spec:
         self.log_keep = int(one["log_keep"])
         self.stop_signal = int(one["stop_signal"])
         self.stop_grace = float(one["stop_grace"])
+        self.cgroup = one.get("cgroup")
         self.identity: tuple[int, int, list[int]] | None = None
         if "uid" in one:
             groups = [int(group) for group in one["groups"].split(",") if group]
