@@ -51,6 +51,12 @@ def state_of(pid: int) -> str:
         return ""
 
 
+def old_command(folder: Path) -> list[str]:
+    """How the first version executed its shim."""
+    code = f"import sys; sys.path.append({str(folder)!r}); import os, shim; os._exit(shim.main())"
+    return [sys.executable, "-I", "-S", "-B", "-c", code, "vllmctl-shim", "m"]
+
+
 class ShimRun:
     """One run, in a directory of its own."""
 
@@ -69,21 +75,27 @@ class ShimRun:
         stop_grace: float = 20.0,
         called_off: bool = False,
         record_in_the_way: bool = False,
+        run_id: str | None = None,
+        run_dir: Path | None = None,
+        lock: Path | None = None,
+        package: Path | None = None,
     ) -> None:
-        self.id = uuid.uuid4().hex
+        """`package`: where another shim lies than the present one."""
+        self.id = run_id or uuid.uuid4().hex
+        self.package = package
         self.cookie = f"VLLMCTL_RUN={self.id}"
         self.folder = folder
-        self.dir = folder / f"run-{self.id}"
-        self.dir.mkdir()
+        self.dir = run_dir or folder / f"run-{self.id}"
+        self.dir.mkdir(exist_ok=run_dir is not None)
         self.log = Path(log) if log else folder / "m.log"
-        if not called_off:
+        if not called_off and run_dir is None:
             (self.dir / "run.json").write_text("{}")
         if record_in_the_way:
             (self.dir / "shim.json").mkdir()
         fields: list[tuple[str, object]] = [
             ("run", self.id),
             ("run_dir", self.dir),
-            ("lock", folder / "m.lock"),
+            ("lock", lock or folder / "m.lock"),
             ("workdir", workdir),
             ("log", self.log),
             ("log_max_size", log_max_size),
@@ -110,7 +122,7 @@ class ShimRun:
         try:
             self.pid = os.posix_spawn(
                 sys.executable,
-                shim_command("m"),
+                shim_command("m") if self.package is None else old_command(self.package),
                 {"LD_LIBRARY_PATH": path} if path else {},
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, spec, 0),

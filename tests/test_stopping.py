@@ -115,16 +115,16 @@ def test_a_stop_beats_a_restart_that_is_waited_for(site: Site) -> None:
 
 
 def test_a_stop_during_a_start_and_a_start_during_a_stop_end_with_the_last_word(site: Site) -> None:
-    site.simulate(m=quick(args={"simulate-load-time": 600}) | {"stop": {"grace": "1s"}})
+    site.simulate(m=quick(args={"simulate-hang-loading": True}) | {"stop": {"grace": "1s"}})
     starting = site.spawn("start")
     site.wait_state("m", "STARTING")
-    wait_for(lambda: site.model("m")["progress"], "it to load, and to ignore TERM")
+    wait_for(lambda: "Starting to load model" in site.log("m"), "it to load, and to ignore TERM")
     stopping = site.spawn("stop")
     first = site.wait_state("m", "STOPPING")
     assert starting.wait(20) != 0
     site.simulate(m=quick(port=first["port"]))
     site.start("m")
-    assert stopping.wait(20) in (0, 1)  # whether it saw that it was down for a moment
+    assert stopping.wait(20) in (0, 1)  # whether it saw it down for a moment
     model = site.model("m")
     assert model["state"] == "RUNNING"
     assert not model["held"]
@@ -134,11 +134,11 @@ def test_a_stop_during_a_start_and_a_start_during_a_stop_end_with_the_last_word(
 def test_an_edit_during_a_start_replaces_it_and_one_during_a_stop_does_not_revive(
     site: Site,
 ) -> None:
-    site.simulate(m=quick(args={"simulate-load-time": 600}) | {"stop": {"grace": "500ms"}})
+    site.simulate(m=quick(args={"simulate-hang-loading": True}) | {"stop": {"grace": "500ms"}})
     site.start("--no-wait")
     before = site.wait_state("m", "STARTING")
-    wait_for(lambda: site.model("m")["progress"], "it to load, and to ignore TERM")
-    site.simulate(m=quick(args={"simulate-load-time": 0.1}))
+    wait_for(lambda: "Starting to load model" in site.log("m"), "it to load, and to ignore TERM")
+    site.simulate(m=quick(args={"simulate-load-time": 0.1}) | {"stop": {"grace": "500ms"}})
     after = site.wait_state("m", "RUNNING")
     assert after["pid"] != before["pid"]
     save(site, m=program(IGNORES_TERM + FOREVER, stop={"grace": "700ms"}))

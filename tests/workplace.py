@@ -88,6 +88,7 @@ class Site:
         self._seen: dict[str, ShimRecord] = {}
         """Every run's record that was seen, also when the run's directory is gone since."""
         self._started: list[subprocess.Popen[str]] = []
+        self._callbacks: list[Callable[[], None]] = []
 
     # -- the file ----------------------------------------------------------------------------
 
@@ -163,6 +164,10 @@ class Site:
         )
         self._started.append(process)
         return process
+
+    def callback(self, function: Callable[[], None]) -> None:
+        """Call it when the site ends."""
+        self._callbacks.append(function)
 
     def adopt(self, process: subprocess.Popen[str]) -> None:
         """See that it ends with the site."""
@@ -250,6 +255,8 @@ class Site:
 
     def close(self) -> None:
         """End everything that was started here, however the test ended."""
+        for function in self._callbacks:
+            function()
         for process in self._started:
             if process.poll() is None:
                 process.kill()

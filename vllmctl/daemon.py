@@ -9,14 +9,18 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import re
 import signal
 import sys
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 
 import uvloop
 
 from vllmctl import __version__
 from vllmctl.clock import Clock
+from vllmctl.control.client import Client, NoDaemon, OtherVersion
 from vllmctl.control.server import ControlServer
 from vllmctl.keeper import Keeper
 from vllmctl.records import DaemonRecord, read_record, write_record
@@ -29,6 +33,9 @@ SWITCH_INTERVAL = 0.001
 """Seconds for which a thread that reads the file may keep the loop from running."""
 LONGEST_READING = 1.0
 """Seconds for which the last good reading waits for the present one, which may ask vLLM."""
+TAKEOVER_PATIENCE = 30.0
+"""Seconds that an older daemon has to go, once it was asked to."""
+TAKEOVER_POLL = 0.02
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INVALID_CONFIG = 0, 1, 2, 5
 
 
@@ -39,12 +46,12 @@ def main(config_path: str, state_root: str, environ: Mapping[str, str]) -> int:
     state = StateDir(state_root)
     try:
         state.prepare()
-        lock = state.take_lock()
+        lock = _take_lock(state)
     except StateDirError as error:
         return _complain(str(error), EXIT_USAGE)
     except LockHeld:
         holder = read_record(state.daemon_record, DaemonRecord)
-        who = f" (pid {holder.pid})" if holder else ""
+        who = f" (pid {holder.pid}, version {holder.version})" if holder else ""
         return _complain(
             f"a daemon{who} already runs on {state.root}; "
             "talk to it, or name another directory with --state-dir",
@@ -56,6 +63,35 @@ def main(config_path: str, state_root: str, environ: Mapping[str, str]) -> int:
         return EXIT_OK  # told to end before it had begun
     finally:
         os.close(lock)
+
+
+def _take_lock(state: StateDir) -> int:
+    """The descriptor that holds the directory; an older daemon on it is asked to make room.
+
+    Its models run on meanwhile. Raises LockHeld: the daemon there is no older one, or stays.
+    """
+    try:
+        return state.take_lock()
+    except LockHeld:
+        holder = read_record(state.daemon_record, DaemonRecord)
+        if holder is None or _parts(holder.version) >= _parts(__version__):
+            raise
+    print(f"taking over from version {holder.version} (pid {holder.pid})", file=sys.stderr)
+    with suppress(NoDaemon, OtherVersion):  # it is gone; or it obeys, and answers in its own way
+        Client(state.socket).post("/v1/shutdown?keep_models=true")
+    deadline = time.monotonic() + TAKEOVER_PATIENCE
+    while True:
+        try:
+            return state.take_lock()
+        except LockHeld:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(TAKEOVER_POLL)
+
+
+def _parts(version: str) -> tuple[int, ...]:
+    """`0.10.2` comes after `0.9`."""
+    return tuple(int(number) for number in re.findall(r"\d+", version))
 
 
 async def _main(config_path: str, state: StateDir, environ: Mapping[str, str]) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 
 from vllmctl.backend import Sight
 from vllmctl.backend.local import Ending, LocalBackend
-from vllmctl.clock import Clock
+from vllmctl.clock import Alarm, Clock
 from vllmctl.config.secrets import is_secret, redacted
 from vllmctl.core import lifecycle
 from vllmctl.core.diff import Change, diff
@@ -55,6 +55,7 @@ class Supervisor:
         self.events = Events(state.events, self.clock)
         self.intent = Intent(state)
         self._changed = asyncio.Event()
+        self._alarm = Alarm()
         self.backend = LocalBackend(
             state, self.clock, environ, self._diagnose, self.wake, self._trouble
         )
@@ -66,6 +67,7 @@ class Supervisor:
         self._monitors: dict[str, tuple[str, Monitor, asyncio.Task[None]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._states: dict[str, State] = {}
+        self._waits_for: list[str] = []
 
     # -- what others ask of it ---------------------------------------------------------------
 
@@ -133,6 +135,7 @@ class Supervisor:
     async def run(self) -> None:
         """Until somebody ends it."""
         self._own(self.keeper.watch(self._read_after_a_save))
+        asyncio.get_running_loop().add_reader(self._alarm.fd, self.wake)
         while not self._leaving:
             self._changed.clear()
             try:
@@ -151,11 +154,15 @@ class Supervisor:
         await self.backend.close()
         await self._prober.close()
         self.events.close()
+        asyncio.get_running_loop().remove_reader(self._alarm.fd)
+        self._alarm.close()
 
     def _round(self) -> float | None:
         """Decide and act once; when the next round is due."""
         decided = self.decide()
         self._tell_of_moves(decided.statuses)
+        if self.shutting_down:
+            self._tell_of_the_last(decided.statuses)
         for action in decided.actions:
             self.backend.act(action)
             self._tell_of_action(action)
@@ -178,14 +185,9 @@ class Supervisor:
         return Observed(facts, self.shutting_down)
 
     async def _sleep_until(self, wake_at: float | None) -> None:
-        delay = LONGEST_SLEEP
-        if wake_at is not None:
-            delay = min(delay, max(0.0, wake_at - self.clock.now()))
-        try:
-            async with asyncio.timeout(delay):
-                await self._changed.wait()
-        except TimeoutError:
-            pass  # the deadline is reached
+        longest = self.clock.now() + LONGEST_SLEEP
+        self._alarm.set(longest if wake_at is None else min(longest, wake_at))
+        await self._changed.wait()
 
     def _anything_lives(self) -> bool:
         return any(sight.run for sight in self.backend.sights().values())
@@ -285,6 +287,13 @@ class Supervisor:
             self.events.tell(name, str(status.state), status.sentence)
         for name in self._states.keys() - statuses.keys():
             del self._states[name]
+
+    def _tell_of_the_last(self, statuses: Mapping[str, Status]) -> None:
+        """What the end of the daemon waits for, whenever that is another."""
+        living = [name for name, status in statuses.items() if status.state in lifecycle.LIVE]
+        if living and living != self._waits_for:
+            self.events.tell("", "daemon", f"waits for {', '.join(living)}")
+        self._waits_for = living
 
     def _tell_of_action(self, action: Action) -> None:
         match action:

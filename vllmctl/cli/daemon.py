@@ -15,7 +15,8 @@ def command(context: Context) -> int:
     """Run the daemon in the foreground (for systemd, containers, a look).
 
     SIGTERM and Ctrl-C end it and its models; a second one ends it at once and leaves the rest to
-    the shims. SIGHUP reads models.yaml again.
+    the shims. SIGHUP reads models.yaml again. A daemon of an older version that runs already is
+    asked to go, and its models are taken over as they run.
     """
     from vllmctl.daemon import main
 

@@ -41,6 +41,11 @@ def has_ended(model: Model) -> bool:
     return model["state"] not in LIVE_STATES
 
 
+def is_wanted_again(model: Model, _: list[Model]) -> bool:
+    """Somebody has said `start` meanwhile: that `stop` is not waited for."""
+    return not model["held"]
+
+
 class Display(Protocol):
     """Shows the models that are waited for, again and again."""
 
