@@ -23,9 +23,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import hundred
 import reload
 import rivals
-from measure import Announcements, Part, Sample, Target, both, shuffled, time_process, time_python
+from measure import (
+    Announcements,
+    Part,
+    Sample,
+    Target,
+    both,
+    memory,
+    shuffled,
+    time_process,
+    time_python,
+)
 from rivals import Rival, Supervisord, Vllmctl, quiet_models
 
 MODELS = 5
@@ -127,15 +138,6 @@ def measure_memory(folder: Path) -> Part:
     return Part("memory", samples, (Target("the largest shim, MiB resident", largest, SHIM_MIB),))
 
 
-def memory(pid: int) -> tuple[float, float]:
-    """(resident, proportional) MiB of a process; proc_pid_smaps(5)."""
-    kib = {}
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
-        key, value, _ = line.split()
-        kib[key] = int(value)
-    return kib["Rss:"] / 1024, kib["Pss:"] / 1024
-
-
 # -- idleness --------------------------------------------------------------------------------
 
 
@@ -210,6 +212,9 @@ PARTS: dict[str, Callable[[Path], Part]] = {
     "idle-probed": measure_idle_probed,
     "reload": reload.measure_reload,
     "validate": reload.measure_validate,
+    "adopt": hundred.measure_adopt,
+    "stop": hundred.measure_stop,
+    "cost": hundred.measure_cost,
 }
 
 

@@ -98,6 +98,15 @@ def time_process(command: list[str]) -> float:
     return (end - begin) * 1000
 
 
+def memory(pid: int) -> tuple[float, float]:
+    """(resident, proportional) MiB of a process; proc_pid_smaps(5)."""
+    kib = {}
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
+        key, value, _ = line.split()
+        kib[key] = int(value)
+    return kib["Rss:"] / 1024, kib["Pss:"] / 1024
+
+
 class Announcements:
     """A FIFO into which a program writes its pid as the first thing it does."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -34,6 +35,10 @@ class Rival(Protocol):
     def status_command(self) -> list[str]: ...
 
     def daemon_pid(self) -> int: ...
+
+    def stop_all(self) -> None: ...
+
+    def start_all(self) -> None: ...
 
     def end(self) -> None: ...
 
@@ -123,6 +128,36 @@ class Vllmctl:
     def daemon_pid(self) -> int:
         return int(self._status()["daemon"]["pid"])
 
+    def stop_all(self) -> None:
+        run([*self._command, "stop"], self._root)
+
+    def start_all(self) -> None:
+        run([*self._command, "start"], self._root)
+
+    def return_and_count(self, models: int) -> None:
+        """Spawn a daemon; returns when its status shows so many models as RUNNING."""
+        silent = subprocess.DEVNULL
+        subprocess.Popen(
+            [*self._command, "daemon"],
+            cwd=self._root,
+            env=environment(),
+            stdout=silent,
+            stderr=silent,
+            start_new_session=True,
+        )
+        wait_for(lambda: self._answers(models), "the daemon to come back")
+
+    def _answers(self, models: int) -> bool:
+        """Asked over the socket itself: a command would cost more than the answer."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            try:
+                connection.connect(str(self._root / "state" / "vllmctl.sock"))
+                connection.sendall(b"GET /v1/status HTTP/1.0\r\nHost: x\r\n\r\n")
+                with connection.makefile("rb") as answer:
+                    return answer.read().count(b'"state": "RUNNING"') == models
+            except OSError:
+                return False  # nobody listens yet
+
     def reset_lag(self) -> None:
         """Begin the measurement of stalls anew, if this daemon measures them (lag.py)."""
         os.kill(self.daemon_pid(), signal.SIGUSR1)
@@ -180,6 +215,12 @@ class Supervisord:
 
     def status_command(self) -> list[str]:
         return [*self._control, "-c", str(self._file), "status"]
+
+    def stop_all(self) -> None:
+        run([*self._control, "-c", str(self._file), "stop", "all"], self._root)
+
+    def start_all(self) -> None:
+        run([*self._control, "-c", str(self._file), "start", "all"], self._root)
 
     def daemon_pid(self) -> int:
         return int((self._root / "supervisord.pid").read_text())

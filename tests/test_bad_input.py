@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from workplace import COMMAND, NOBODY, Site, quick
 
+from vllmctl import __version__
+
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 
 
@@ -201,7 +203,7 @@ def test_a_second_daemon_on_the_same_state_directory(site: Site) -> None:
     site.start()
     before = site.document()["daemon"]["pid"]
     complaint = refused(site.run("daemon"), 1)
-    assert f"a daemon (pid {before}) already runs" in complaint
+    assert f"a daemon (pid {before}, version {__version__}) already runs" in complaint
     assert site.document()["daemon"]["pid"] == before
 
 

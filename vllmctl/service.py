@@ -79,8 +79,8 @@ class SupervisorService:
         document = await self.status()
         return {"models": [model for model in document["models"] if model["name"] in names]}
 
-    async def command(self, verb: str, word: str) -> dict[str, Any]:
-        names = self._select(word)
+    async def command(self, verb: str, words: list[str]) -> dict[str, Any]:
+        names = self._select(*words)
         if self._supervisor.shutting_down and verb != "stop":
             raise Refused(409, "the daemon is shutting down")
         try:
@@ -201,12 +201,12 @@ class SupervisorService:
         runs = {name: sights[name].run for name in names if name in sights}
         return {name: run.id for name, run in runs.items() if run and run.stopping}
 
-    def _select(self, word: str) -> list[str]:
+    def _select(self, *words: str) -> list[str]:
         instances: Mapping[str, Instance | None] = {
             **dict.fromkeys(self._supervisor.backend.sights()),
             **self._supervisor.keeper.desired.instances,
         }
-        return select((_candidate(name, instance) for name, instance in instances.items()), [word])
+        return select((_candidate(name, instance) for name, instance in instances.items()), words)
 
 
 def _documents(errors: Iterable[ConfigError]) -> list[dict[str, Any]]:

@@ -49,21 +49,21 @@ class Context:
             raise Failure(str(error), USAGE) from None
         return Client(self.state.socket)
 
-    def ask(self, method: str, path: str) -> Reply:
+    def ask(self, method: str, path: str, document: object = None) -> Reply:
         """A request to the daemon; Failure if there is none or it refuses."""
         try:
-            reply = self.client.get(path) if method == "GET" else self.client.post(path)
+            client = self.client
+            reply = client.get(path) if method == "GET" else client.post(path, document)
         except NoDaemon:
             raise self.no_daemon() from None
         except ClientError as error:
             raise Failure(str(error)) from None
         return reply if reply.ok else self.refused(reply)
 
-    def command(self, verb: str, name: str) -> Reply:
-        """`start`, `stop` or `restart` one instance; Failure if the daemon refuses."""
-        from urllib.parse import quote
-
-        return self.ask("POST", f"/v1/models/{quote(name, safe='')}/{verb}")
+    def command(self, verb: str, names: list[str]) -> None:
+        """`start`, `stop` or `restart` these instances, all at once; Failure if it is refused."""
+        if names:
+            self.ask("POST", f"/v1/{verb}", {"names": names})
 
     def refused(self, reply: Reply) -> Reply:
         """Raise what the daemon's refusal means here."""

@@ -22,7 +22,6 @@ def command(context: Context, names: tuple[str, ...], no_wait: bool, timeout: fl
     chosen = context.choose(document, names)
     if not names:
         chosen = [m["name"] for m in document["models"] if m["state"] != "STOPPED"]
-    for name in chosen:
-        context.command("restart", name)
+    context.command("restart", chosen)
     if not no_wait:
         wait_for_ready(context, chosen, timeout)

@@ -42,8 +42,7 @@ def command(context: Context, names: tuple[str, ...], no_wait: bool, timeout: fl
     for model in document["models"]:
         if model["name"] in chosen and model["held"]:
             click.echo(f"{model['name']} was stopped by hand; it is started again")
-    for name in chosen:
-        context.command("start", name)
+    context.command("start", chosen)
     if no_wait:
         return
     wait_for_ready(context, chosen, timeout)

@@ -19,8 +19,7 @@ def command(context: Context, names: tuple[str, ...], timeout: float | None) -> 
     Said a second time while they are stopping, it kills them at once, whatever their `stop.grace`.
     """
     chosen = context.choose(context.status(), names)
-    for name in chosen:
-        context.command("stop", name)
+    context.command("stop", chosen)
     try:
         models = wait_until(context, chosen, has_ended, is_wanted_again, timeout)
     except KeyboardInterrupt:

@@ -56,15 +56,17 @@ class Client:
     def get(self, path: str) -> Reply:
         return self._ask("GET", path)
 
-    def post(self, path: str) -> Reply:
-        return self._ask("POST", path)
+    def post(self, path: str, document: object = None) -> Reply:
+        return self._ask("POST", path, b"" if document is None else json.dumps(document).encode())
 
-    def _ask(self, method: str, path: str) -> Reply:
+    def _ask(self, method: str, path: str, body: bytes = b"") -> Reply:
         with self._connect() as connection:
             connection.settimeout(ANSWER_TIMEOUT)
-            request = f"{method} {path} HTTP/1.0\r\nHost: vllmctl\r\nContent-Length: 0\r\n\r\n"
+            request = (
+                f"{method} {path} HTTP/1.0\r\nHost: vllmctl\r\nContent-Length: {len(body)}\r\n\r\n"
+            )
             try:
-                connection.sendall(request.encode())
+                connection.sendall(request.encode() + body)
                 answer = b"".join(_until_end(connection))
             except TimeoutError:
                 raise ClientError(

@@ -45,7 +45,7 @@ class Service(Protocol):
 
     async def model(self, word: str) -> dict[str, Any]: ...
 
-    async def command(self, verb: str, word: str) -> dict[str, Any]: ...
+    async def command(self, verb: str, words: list[str]) -> dict[str, Any]: ...
 
     async def reload(self) -> dict[str, Any]: ...
 
@@ -74,6 +74,7 @@ class ControlServer:
                 web.get("/v1/status", self._status),
                 web.get("/v1/models/{name}", self._model),
                 web.post("/v1/models/{name}/{verb}", self._command),
+                web.post(f"/v1/{{verb:{'|'.join(MODEL_VERBS)}}}", self._commands),
                 web.get("/v1/models/{name}/log", self._log),
                 web.get("/v1/models/{name}/definition", self._definition),
                 web.get("/v1/events", self._events),
@@ -146,7 +147,17 @@ class ControlServer:
         verb = request.match_info["verb"]
         if verb not in MODEL_VERBS:
             raise Refused(404, f"unknown verb {verb!r}; there are: {', '.join(MODEL_VERBS)}")
-        return web.json_response(await self._service.command(verb, request.match_info["name"]))
+        return web.json_response(await self._service.command(verb, [request.match_info["name"]]))
+
+    async def _commands(self, request: web.Request) -> web.Response:
+        """The same of several models at once; the body says which."""
+        try:
+            words = (await request.json())["names"]
+        except (ValueError, KeyError, TypeError):
+            words = None
+        if not words or not isinstance(words, list) or {type(word) for word in words} != {str}:
+            raise Refused(400, 'the body must be {"names": ["NAME", …]}')
+        return web.json_response(await self._service.command(request.match_info["verb"], words))
 
     async def _plan(self, _: web.Request) -> web.Response:
         return web.json_response(self._service.plan())

@@ -175,7 +175,12 @@ def _alive(
     shutting_down: bool,
     now: float,
 ) -> _Decision:
-    if run.stopping is not None or run.sweeping or _leaves_members(run, now):
+    if run.stopping is None and not run.sweeping and run.leader_ended_at is not None:
+        lingers = run.leader_ended_at + LINGERING
+        if now < lingers:
+            status = Status(_last_state(run), "its leader has just ended", facts.attempt)
+            return _Decision(status, wake_at=lingers)
+    if run.stopping is not None or run.sweeping or run.leader_ended_at is not None:
         return _leaving(name, facts, run, now)
     reason = _reason_to_stop(instance, facts, run, shutting_down)
     if reason is not None:
@@ -184,10 +189,6 @@ def _alive(
     assert instance is not None  # a run without an instance had a reason to stop
     decision = _loading if not run.ready else _serving
     result = decision(name, instance, facts, run, now)
-    if run.leader_ended_at is not None:
-        lingers = run.leader_ended_at + LINGERING
-        wakes = (lingers, result.wake_at)
-        return replace(result, wake_at=min(at for at in wakes if at is not None))
     if run.log != instance.policy.log:
         tune = TuneRun(name, run.id, instance.policy.log)
         return _Decision(result.status, (*result.actions, tune), result.wake_at)
@@ -234,9 +235,11 @@ def _stopping_sentence(stopping: Stopping, now: float) -> str:
     return f"{stopping.why}; its process tree is being killed"
 
 
-def _leaves_members(run: Run, now: float) -> bool:
-    """Whether its leader has ended by itself and the rest of the tree takes its time."""
-    return run.leader_ended_at is not None and now >= run.leader_ended_at + LINGERING
+def _last_state(run: Run) -> State:
+    """What the run was when its leader ended."""
+    if not run.ready:
+        return State.STARTING
+    return State.UNHEALTHY if run.running_since is None else State.RUNNING
 
 
 def _leaving(name: str, facts: Facts, run: Run, now: float) -> _Decision:

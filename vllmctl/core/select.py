@@ -30,20 +30,32 @@ def select(candidates: Iterable[Candidate], words: Iterable[str]) -> list[str]:
     words = list(words)
     if not words:
         return [candidate.name for candidate in known]
+    plain = _by_plain_word(known)  # a command may name ten thousand: no search for each of them
     meant: set[str] = set()
     for word in words:
-        matches = {candidate.name for candidate in known if _means(word, candidate)}
+        matches = plain.get(word) or {one.name for one in known if _means(word, one)}
         if not matches:
             raise UnknownName(_complaint(word, known))
         meant |= matches
     return [candidate.name for candidate in known if candidate.name in meant]
 
 
+def _by_plain_word(known: list[Candidate]) -> dict[str, set[str]]:
+    """Which instances a word without a wildcard means; the first replica bears the model's name."""
+    meant: dict[str, set[str]] = {}
+    for candidate in known:
+        words = {candidate.name, candidate.entry}
+        if candidate.name == candidate.entry:
+            words.add(f"{candidate.entry}:1")
+        for word in words:
+            meant.setdefault(word, set()).add(candidate.name)
+    return meant
+
+
 def _means(word: str, candidate: Candidate) -> bool:
+    """Whether a label or a glob does."""
     if word.startswith("@"):
         return any(fnmatchcase(label, word[1:]) for label in candidate.labels)
-    if word == f"{candidate.entry}:1":
-        return candidate.name == candidate.entry  # the first replica bears the model's name
     return fnmatchcase(candidate.entry, word) or fnmatchcase(candidate.name, word)
 
 
