@@ -7,6 +7,7 @@ at any instruction; the next one finds everything again (see `backend`, `intent`
 from __future__ import annotations
 
 import asyncio
+import math
 import traceback
 from collections.abc import Awaitable, Coroutine, Iterable, Mapping
 from dataclasses import replace
@@ -43,6 +44,8 @@ from vllmctl.vllm.probe import Prober
 
 LONGEST_SLEEP = 30.0
 """Seconds until the next look although nothing was due: a lost wake-up heals by itself."""
+WAITING_INTERVAL = 3.0
+"""Seconds between two words about what the end of the daemon waits for."""
 RETRY_AFTER_BUG = 1.0
 
 
@@ -67,7 +70,7 @@ class Supervisor:
         self._monitors: dict[str, tuple[str, Monitor, asyncio.Task[None]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._states: dict[str, State] = {}
-        self._waits_for: list[str] = []
+        self._waits_told_at = -math.inf
 
     # -- what others ask of it ---------------------------------------------------------------
 
@@ -185,7 +188,7 @@ class Supervisor:
         return Observed(facts, self.shutting_down)
 
     async def _sleep_until(self, wake_at: float | None) -> None:
-        longest = self.clock.now() + LONGEST_SLEEP
+        longest = self.clock.now() + (WAITING_INTERVAL if self.shutting_down else LONGEST_SLEEP)
         self._alarm.set(longest if wake_at is None else min(longest, wake_at))
         await self._changed.wait()
 
@@ -289,11 +292,11 @@ class Supervisor:
             del self._states[name]
 
     def _tell_of_the_last(self, statuses: Mapping[str, Status]) -> None:
-        """What the end of the daemon waits for, whenever that is another."""
+        """What the end of the daemon waits for, every few seconds."""
         living = [name for name, status in statuses.items() if status.state in lifecycle.LIVE]
-        if living and living != self._waits_for:
+        if living and self.clock.now() >= self._waits_told_at + WAITING_INTERVAL:
+            self._waits_told_at = self.clock.now()
             self.events.tell("", "daemon", f"waits for {', '.join(living)}")
-        self._waits_for = living
 
     def _tell_of_action(self, action: Action) -> None:
         match action:
