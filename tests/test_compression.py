@@ -355,9 +355,10 @@ def test_followers_near_and_far_miss_nothing_and_repeat_nothing(
         reader = LogReader(str(run.log))
         text = b""
         while True:
+            last = enough.is_set()
             data = reader.read(1000)
             text += data
-            if not data and enough.is_set():
+            if not data and last:
                 break
             if data and lag:
                 ahead = len(run.files()) + lag
@@ -379,5 +380,6 @@ def test_followers_near_and_far_miss_nothing_and_repeat_nothing(
     for thread in threads:
         thread.join(PATIENCE)
     for name, text in found.items():
+        assert numbers(text) == numbers(run.text()), name
         assert text == run.text(), name
     assert len(found) == 3
