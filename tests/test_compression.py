@@ -222,6 +222,7 @@ def test_a_shim_that_is_killed_takes_its_compressor_along(
     helper = helpers(compressing)[0]
     compressing.kill_the_shim()
     eventually("no compressor", lambda: state_of(helper) in ("", "Z"))
+    assert (tmp_path / "m.log.gz.tmp").stat().st_size < BIG * 0.9  # it has not come to its end
     assert [pid for pid, _ in members(compressing.id, None, None)] == [compressing.leader]
     os.kill(compressing.leader, signal.SIGKILL)
     again = start("print('again')", log_max_size=10_000)  # the lock is free
