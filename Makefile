@@ -6,8 +6,9 @@ STAMP := $(VENV)/.complete
 QUICKSTART := .quickstart
 VLLMCTL := $(BIN)/vllmctl --state-dir $(QUICKSTART)
 EXAMPLE := examples/quickstart.yaml
+EXAMPLES ?= 300
 
-.PHONY: help up down test test-vllm soak flags lint format bench docs wheel clean
+.PHONY: help up down test properties test-vllm soak flags lint format bench docs wheel clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/:.*  ## /\t/' | expand -t 14
@@ -27,6 +28,9 @@ down:  ## End the quickstart
 
 test: $(STAMP)  ## The tests that need no vLLM
 	@$(BIN)/pytest -q -n 2 --dist worksteal -m "not vllm"
+
+properties: $(STAMP)  ## The shim against many random trees; EXAMPLES=300 take some two minutes
+	@VLLMCTL_TEST_EXAMPLES=$(EXAMPLES) $(BIN)/pytest -q tests/test_shim_properties.py
 
 test-vllm: $(STAMP)  ## The tests against real vLLM (CPU), set up in a cache outside the clone
 	@vllm=$$($(PYTHON) scripts/setup-vllm) && VLLMCTL_TEST_VLLM="$$vllm" $(BIN)/pytest -v -m vllm tests/vllm

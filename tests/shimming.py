@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import gzip
 import json
 import os
 import select
@@ -57,6 +59,23 @@ def old_command(folder: Path) -> list[str]:
     return [sys.executable, "-I", "-S", "-B", "-c", code, "vllmctl-shim", "m"]
 
 
+def fill(path: Path) -> None:
+    """Take all the space there is on the disk."""
+    with open(path, "wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(b"x" * 4096)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+
+
+def content(path: Path) -> bytes:
+    """What was written to a file of a log."""
+    data = path.read_bytes()
+    return gzip.decompress(data) if path.suffix == ".gz" else data
+
+
 class ShimRun:
     """One run, in a directory of its own."""
 
@@ -71,6 +90,7 @@ class ShimRun:
         log: str | None = None,
         log_max_size: int = 50_000_000,
         log_keep: int = 5,
+        log_compress: bool = False,
         stop_signal: int = signal.SIGTERM,
         stop_grace: float = 20.0,
         called_off: bool = False,
@@ -100,6 +120,7 @@ class ShimRun:
             ("log", self.log),
             ("log_max_size", log_max_size),
             ("log_keep", log_keep),
+            ("log_compress", "yes" if log_compress else "no"),
             ("stop_signal", int(stop_signal)),
             ("stop_grace", stop_grace),
         ]
@@ -173,14 +194,24 @@ class ShimRun:
 
     def files(self) -> list[Path]:
         """The log's files, oldest first."""
-        rotated = sorted(
-            self.folder.glob(f"{self.log.name}.*"), key=lambda path: -int(path.suffix[1:])
-        )
-        return [*rotated, self.log] if self.log.exists() else rotated
+        numbered: dict[int, Path] = {}
+        for path in sorted(self.folder.glob(f"{self.log.name}.*")):
+            number, _, form = path.name.removeprefix(f"{self.log.name}.").partition(".")
+            if number.isdigit() and form in ("", "gz"):
+                numbered.setdefault(int(number), path)  # the plain one, where both are there
+        older = [numbered[number] for number in sorted(numbered, reverse=True)]
+        return [*older, self.log] if self.log.exists() else older
+
+    def compressed(self) -> list[Path]:
+        return sorted(self.folder.glob(f"{self.log.name}.*.gz"))
 
     def text(self) -> bytes:
         """The whole log, the shim's marks included."""
-        return b"".join(path.read_bytes() for path in self.files())
+        while True:
+            try:
+                return b"".join(content(path) for path in self.files())
+            except FileNotFoundError:
+                continue  # rotated or compressed while we looked
 
     def output(self) -> bytes:
         """What the command printed, as far as lines go."""

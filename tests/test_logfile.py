@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vllmctl import logfile
+from vllmctl import logparts
 from vllmctl.logfile import LogReader, Position, last_lines
 from vllmctl.shim.log import Log
 
@@ -63,7 +63,7 @@ def test_the_last_lines_are_those_of_all_files_together(
 ) -> None:
     path = write(tmp_path, *contents)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(logfile, "CHUNK", chunk)
+        patch.setattr(logparts, "CHUNK", chunk)
         text, end = last_lines(path, count)
     assert text == naive(contents, count)
     assert end == position_at_end(path)
@@ -84,7 +84,7 @@ def test_a_long_log_is_read_from_its_end(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(os, "pread", pread)
     assert last_lines(path, 2)[0] == b"line 199998\nline 199999\n"
-    assert sizes == [logfile.CHUNK]
+    assert sizes == [logparts.CHUNK]
 
 
 def test_a_number_that_is_missing_in_the_middle_of_a_rotation_hides_nothing(tmp_path: Path) -> None:

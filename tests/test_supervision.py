@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
@@ -13,9 +12,9 @@ import sys
 import threading
 import time
 from datetime import datetime
-from pathlib import Path
 
 import pytest
+from shimming import fill
 from workplace import Site, complete, free_port, get, process, quick, runs, wait_for
 
 from vllmctl.backend.processes import alive
@@ -23,17 +22,6 @@ from vllmctl.backend.processes import alive
 
 def seconds_between(earlier: str, later: str) -> float:
     return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()
-
-
-def fill(path: Path) -> None:
-    """Take all the space there is on the disk."""
-    with open(path, "wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(b"x" * 4096)
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
 
 
 def test_start_brings_the_file_up_and_stop_takes_it_down(site: Site) -> None:

@@ -94,6 +94,8 @@ class ShimRecord:
     leader: Process
     pipe_inode: int
     log: LogPosition
+    protocol: int = 1
+    """Which orders the shim understands; see `shim.run`."""
 
 
 @dataclass(frozen=True, slots=True)

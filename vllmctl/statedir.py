@@ -10,7 +10,7 @@
     instances/NAME.json   port, count of restarts, last end           (writer: the daemon)
     instances/NAME.lock   flock'd by the shim of the instance's run   (writer: nobody)
     runs/ID/              run.json (the daemon); shim.json, stop.json, exit.json, control (the shim)
-    logs/NAME.log[.N]     what the instance printed                   (writer: the shim)
+    logs/NAME.log[.N]     what the instance printed; .N or .N.gz      (writer: the shim)
 
 Records are written to a temporary file and renamed. Every fact has one writer.
 """

@@ -301,7 +301,8 @@ class Supervisor:
     def _tell_of_action(self, action: Action) -> None:
         match action:
             case TuneRun(name, _, log):
-                sentence = f"max_size {log.max_size}, keep {log.keep} apply from now on"
+                form = "compressed" if log.compress else "plain"
+                sentence = f"max_size {log.max_size}, keep {log.keep}, {form} apply from now on"
                 self.events.tell(name, "log", sentence)
             case Forget(name):
                 self.keeper.forget(name)

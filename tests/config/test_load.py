@@ -89,7 +89,7 @@ def test_everything_that_can_be_said(tmp_path: Path) -> None:
           {{path: /ping, interval: 500ms, timeout: 1h30m, failures: 5, start_timeout: 1h,
             stall_timeout: 5m, inference: off}}
         stop: {{signal: SIGINT, grace: 0.5}}
-        log: {{max_size: 1GiB, keep: 0}}
+        log: {{max_size: 1GiB, keep: 0, compress: true}}
         """,
     )
     assert instance.launch == Launch(
@@ -110,7 +110,7 @@ def test_everything_that_can_be_said(tmp_path: Path) -> None:
         restart=Restart(RestartPolicy.ALWAYS, None, 1.0, 1.5, 60.0, 0.1, 3600.0),
         health=Health("/ping", 0.5, 5400.0, 5, 3600.0, 300.0, None),
         stop=Stop(signal=2, grace=0.5),
-        log=Log(max_size=1024**3, keep=0),
+        log=Log(max_size=1024**3, keep=0, compress=True),
         autostart=False,
         labels=("chat",),
     )

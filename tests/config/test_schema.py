@@ -69,7 +69,7 @@ def test_the_defaults_are_those_of_the_code() -> None:
     )
     stop, log = defaults(MODEL["stop"]), defaults(MODEL["log"])
     assert (stop["signal"], seconds(stop["grace"])) == ("TERM", Stop().grace)
-    assert Log(parse_size(log["max_size"]), log["keep"]) == Log()
+    assert Log(parse_size(log["max_size"]), log["keep"], log["compress"]) == Log()
     launch, policy = Launch(argv=(), workdir="/"), Policy()
     assert MODEL["host"]["default"] == launch.host
     assert MODEL["port"]["default"] == launch.port

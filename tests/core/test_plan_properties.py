@@ -65,7 +65,7 @@ policies = st.builds(
         start_timeout=st.floats(0, 3000),
         stall_timeout=st.floats(0, 3000),
     ),
-    log=st.builds(Log, max_size=st.sampled_from([1, 2]), keep=st.sampled_from([0, 1])),
+    log=st.builds(Log, st.sampled_from([1, 2]), st.sampled_from([0, 1]), st.booleans()),
     autostart=st.booleans(),
     depends_on=st.lists(st.sampled_from(["a", "b", "c", "gone"]), max_size=2).map(tuple),
 )
@@ -86,7 +86,7 @@ runs = st.builds(
     Run,
     id=st.just("run-1"),
     launch=launches,
-    log=st.builds(Log, max_size=st.sampled_from([1, 2]), keep=st.sampled_from([0, 1])),
+    log=st.builds(Log, st.sampled_from([1, 2]), st.sampled_from([0, 1]), st.booleans()),
     generation=st.integers(0, 3),
     started_at=times,
     executed=st.booleans(),

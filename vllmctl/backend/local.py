@@ -40,7 +40,7 @@ from vllmctl.records import (
     write_record,
 )
 from vllmctl.shim.run import KILL_INTERVAL
-from vllmctl.shim.tree import descendants, process_table
+from vllmctl.shim.tree import process_table, tree
 from vllmctl.statedir import StateDir
 
 T = TypeVar("T")
@@ -51,6 +51,8 @@ UNKILLED_AFTER = 3.0
 """Seconds after the first KILL from which on a member that is still there is spoken of."""
 UNKILLED_INTERVAL = 1.0
 """Seconds between two looks at those."""
+LOG_FORMS = 2
+"""The protocol of a shim that can compress (`shim.run.PROTOCOL`)."""
 LOG_HEAD = 1_000_000
 """Bytes of a run's log that are looked at from its beginning: more than any start prints."""
 LOG_TAIL_CHUNKS = 32
@@ -82,6 +84,7 @@ class _Live:
     shim: Process | None = None
     leader: Process | None = None
     pipe_inode: int | None = None
+    protocol: int = 1
     log: Position | None = None
     pidfd: int = -1
     leader_pidfd: int = -1
@@ -166,7 +169,7 @@ class LocalBackend:
         found = {}
         for name, live in list(self._live.items()):
             if live.shim:
-                found[name] = [pid for pid, _ in descendants(live.shim.pid, table)]
+                found[name] = [pid for pid, _ in tree(live.shim.pid, table)]
         return found
 
     def log_position(self, name: str, run: str) -> Position | None:
@@ -179,8 +182,8 @@ class LocalBackend:
         live = self._live.get(name)
         if live is None or live.run.id != run or live.shim is None or live.record.port is None:
             return False
-        tree = descendants(live.shim.pid, process_table())
-        return listens([pid for pid, _ in tree], live.record.port)
+        members = tree(live.shim.pid, process_table())
+        return listens([pid for pid, _ in members], live.record.port)
 
     def amend(self, name: str, run: str, **changes: Any) -> None:
         live = self._live.get(name)
@@ -206,11 +209,8 @@ class LocalBackend:
                 self._stop(action)
             case KillRun():
                 self._kill(action)
-            case TuneRun(name, run, log):
-                live = self._live.get(name)
-                words = f"log {log.max_size} {log.keep}"
-                if live and live.run.id == run and self._tell(live, words):
-                    live.run = replace(live.run, log=log)
+            case TuneRun():
+                self._tune(action)
             case ResetCount(name):
                 self._save(name, attempt=0)
                 self._changed()
@@ -299,6 +299,19 @@ class LocalBackend:
             live.run = replace(live.run, stopping=killed)
             self._changed()
 
+    def _tune(self, action: TuneRun) -> None:
+        live, log = self._live.get(action.name), action.log
+        if live is None or live.run.id != action.run or live.leader is None:
+            return  # what its shim understands is not known yet; plan again then
+        words = f"log {log.max_size} {log.keep}"
+        if live.protocol >= LOG_FORMS:
+            words += " gzip" if log.compress else " plain"
+        elif log.compress:
+            why = "its log is compressed from its next start on: an older vllmctl began this run"
+            self._report(action.name, why)
+        if self._tell(live, words):
+            live.run = replace(live.run, log=log)
+
     def _tell(self, live: _Live, words: str) -> bool:
         """Send the shim a line. False: it is not there yet, or not any more; plan again then."""
         path = f"{self._state.run(live.run.id)}/control"
@@ -372,8 +385,8 @@ class LocalBackend:
                 kill_at = min(kill_at, run.leader_ended_at)
             if live.shim is None or self._clock.now() < kill_at + UNKILLED_AFTER:
                 continue
-            tree = descendants(live.shim.pid, await asyncio.to_thread(process_table))
-            self._note_unkilled(live, await asyncio.to_thread(described, tree))
+            left = tree(live.shim.pid, await asyncio.to_thread(process_table))
+            self._note_unkilled(live, await asyncio.to_thread(described, left))
 
     async def _sweep(self, live: _Live) -> int:
         """Kill what a run without a shim has left; how many there were."""
@@ -402,7 +415,7 @@ class LocalBackend:
 
     def _attach(self, live: _Live, record: ShimRecord) -> None:
         live.shim, live.leader = record.shim, record.leader
-        live.pipe_inode = record.pipe_inode
+        live.pipe_inode, live.protocol = record.pipe_inode, record.protocol
         live.log = Position(record.log.device, record.log.inode, record.log.offset)
         live.run = replace(live.run, executed=True)
 

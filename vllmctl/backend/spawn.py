@@ -101,6 +101,7 @@ class Spawner:
             ("log", self._state.log(instance.name)),
             ("log_max_size", policy.log.max_size),
             ("log_keep", policy.log.keep),
+            ("log_compress", "yes" if policy.log.compress else "no"),
             ("stop_signal", policy.stop.signal),
             ("stop_grace", policy.stop.grace),
         ]

@@ -73,6 +73,12 @@ class Reader:
             return int(node.value)
         return default
 
+    def switch(self, default: bool, *path: str) -> bool:
+        node = self.node(*path)
+        if isinstance(node, Scalar) and isinstance(node.value, bool):
+            return node.value
+        return default
+
     def number(self, default: float, *path: str) -> float:
         node = self.node(*path)
         if isinstance(node, Scalar) and isinstance(node.value, int | float):

@@ -15,13 +15,12 @@ _NOT_A_STOP = ("STOP", "CONT", "TSTP", "TTIN", "TTOU", "CHLD", "WINCH", "URG")
 
 def build_policy(read: Reader, has_port: bool) -> Policy:
     """What applies without a new process."""
-    autostart = read.node("autostart")
     return Policy(
         restart=_restart(read),
         health=_health(read, has_port),
         stop=Stop(signal=_signal(read), grace=read.seconds(Stop().grace, "stop", "grace")),
         log=_log(read),
-        autostart=not (isinstance(autostart, Scalar) and autostart.value is False),
+        autostart=read.switch(Policy().autostart, "autostart"),
         depends_on=tuple(dict.fromkeys(read.words("depends_on") or ())),
         labels=tuple(dict.fromkeys(read.words("labels") or ())),
     )
@@ -111,4 +110,8 @@ def _log(read: Reader) -> Log:
         right = "must be at least 1 byte"
         read.wrong(f"{right} (got {size})", "write a size such as 50MB", "log", "max_size")
         size = default.max_size
-    return Log(max_size=size, keep=read.integer(default.keep, "log", "keep"))
+    return Log(
+        max_size=size,
+        keep=read.integer(default.keep, "log", "keep"),
+        compress=read.switch(default.compress, "log", "compress"),
+    )

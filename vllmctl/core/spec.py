@@ -89,6 +89,7 @@ class Log:
 
     max_size: int = 50_000_000
     keep: int = 5
+    compress: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ What it leaves in the run's directory, each file written under another name and 
     control     a FIFO for the daemon's words, one a line:
                     stop SIGNAL GRACE CAUSE   the ladder, from the top
                     kill CAUSE                its last rung, at once
-                    log MAX_SIZE KEEP         another rotation, from now on
+                    log MAX_SIZE KEEP [FORM]  another rotation, from now on; FORM: gzip or plain
 """
 
 import ctypes
@@ -74,7 +74,7 @@ def main() -> int:
         return 1
     reserve_records(spec)
     try:
-        log = Log(spec.log, spec.log_max_size, spec.log_keep)
+        log = Log(spec.log, spec.log_max_size, spec.log_keep, spec.log_compress)
     except OSError as error:
         write_exit_record(spec, None, None, (error.errno or errno.EIO, "log"))
         return 0

@@ -1,38 +1,42 @@
 """The log of an instance: one writer, rotated by size, never in the way of the model."""
 
 import os
+import stat
 import time
 
-LOG_CHECK_INTERVAL = 1.0
-"""Seconds between two looks whether the log file is still where it was."""
+from . import older
+from .compressor import Compressor
+
+RETRY_INTERVAL = 1.0
+"""Seconds between two tries of what the disk did not let us do."""
+OPEN = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+OPEN |= os.O_NONBLOCK  # a FIFO in the log's place is an error (ENXIO), not a wait
 
 
 class Log:
     """The log file: appended to, rotated by size at line ends, never in the way of the writer."""
 
-    def __init__(self, path: str, max_size: int, keep: int) -> None:
+    def __init__(self, path: str, max_size: int, keep: int, compress: bool = False) -> None:
         self.path = path
         self.max_size = max_size
         self.keep = keep
+        self.compressor = Compressor(path, compress)
         self.dropped = 0
         """Bytes lost since the last line that said so."""
         self.dropped_total = 0
         self.at_line_start = True
-        self._checked = 0.0
+        self._fresh = f"{path}.new"
         self._fd = -1
-        self._open()
-
-    def _open(self) -> None:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        flags |= os.O_NONBLOCK  # a FIFO in the log's place is an error (ENXIO), not a wait
-        self._fd = os.open(self.path, flags, 0o600)
-        status = os.fstat(self._fd)
-        self.device, self.inode, self.size = status.st_dev, status.st_ino, status.st_size
+        self._retry_at = 0.0
+        try:
+            self._use(os.open(path, OPEN))
+        except FileNotFoundError:
+            self._use(self._make())
 
     def write(self, data: bytes) -> None:
         """Append; what the disk refuses is dropped, counted, and confessed to later."""
         self._follow_the_path()
-        while self.max_size and self.size + len(data) >= self.max_size:
+        while self._is_full(len(data)):
             room = max(0, self.max_size - self.size)
             cut = data.find(b"\n", max(0, room - 1)) + 1  # the line that fills the file is its last
             if not cut:
@@ -41,7 +45,8 @@ class Log:
                 cut = len(data)  # no line ends in sight: cut anywhere
             self._append(data[:cut])
             data = data[cut:]
-            self._rotate()
+            if not self.dropped:  # else the older files would make way for nothing
+                self._rotate()
         if data:
             self._append(data)
 
@@ -51,10 +56,15 @@ class Log:
         lead = "" if self.at_line_start else "\n"
         self.write(f"{lead}[vllmctl] {stamp} {text}\n".encode())
 
+    # -- the file that is open ---------------------------------------------------------------
+
+    def _is_full(self, more: int) -> bool:
+        return 0 < self.max_size <= self.size + more and time.monotonic() >= self._retry_at
+
     def _append(self, data: bytes) -> None:
         if self.dropped:
             note = f"\n[vllmctl] {self.dropped} bytes of output were lost here: the disk was full\n"
-            if not self._put(note.encode()):
+            if self._put(note.encode()) < len(note):
                 self._drop(len(data))
                 return
             self.dropped = 0
@@ -78,54 +88,92 @@ class Log:
         self.dropped += count
         self.dropped_total += count
 
+    def _use(self, fd: int) -> None:
+        """Write to this file from now on."""
+        if self._fd >= 0:
+            os.close(self._fd)
+        status = os.fstat(fd)
+        self._fd = fd
+        self.device, self.inode, self.size = status.st_dev, status.st_ino, status.st_size
+
+    # -- the file at the path ----------------------------------------------------------------
+
     def _follow_the_path(self) -> None:
-        """Make the file again if somebody deleted or moved it."""
-        now = time.monotonic()
-        if now - self._checked < LOG_CHECK_INTERVAL:
-            return
-        self._checked = now
+        """Go on at the path, should somebody have deleted, moved or replaced our file."""
         try:
-            status = os.stat(self.path, follow_symlinks=False)
+            status = os.lstat(self.path)
             if (status.st_dev, status.st_ino) == (self.device, self.inode):
-                self.size = status.st_size  # somebody may have truncated it
+                self.size = status.st_size  # somebody may have emptied it
                 return
         except OSError:
-            pass  # gone: made again below
-        self._reopen()
+            pass  # gone
+        if time.monotonic() >= self._retry_at:
+            try:
+                self._use(self._at_the_path())
+            except OSError:
+                self._retry_later()
+
+    def _at_the_path(self) -> int:
+        """The file there, open; made if there is none. What is no file is moved out of the way."""
+        try:
+            if stat.S_ISREG(os.lstat(self.path).st_mode):
+                return os.open(self.path, OPEN)
+            os.rename(self.path, f"{self.path}.aside")  # a link is not followed, whoever made it
+        except FileNotFoundError:
+            pass  # made below
+        return self._make()
+
+    def _make(self) -> int:
+        fd = self._create()
+        os.rename(self._fresh, self.path)
+        return fd
 
     def _rotate(self) -> None:
+        """Begin a new file. It is made first: where it cannot be, the older ones stay as well."""
         try:
-            self._remove_from(self.keep + 1)
-            if self.keep == 0:
-                os.unlink(self.path)
-            else:
-                for number in range(self.keep - 1, 0, -1):
-                    self._rename(f"{self.path}.{number}", f"{self.path}.{number + 1}")
-                self._rename(self.path, f"{self.path}.1")
+            fresh = self._create()
+            try:
+                older.move_up(self.path, self.keep)
+                if self.keep:
+                    os.rename(self.path, f"{self.path}.1")
+                os.rename(self._fresh, self.path)
+            except OSError:
+                os.close(fresh)
+                raise
         except OSError:
-            pass  # rotation is a courtesy: the log goes on in the file that is open
-        self._reopen()
+            self._retry_later()
+            return
+        self._use(fresh)
+        self.compressor.begin()
 
-    def _remove_from(self, number: int) -> None:
-        """Remove what is left of a time when more was kept."""
+    def _retry_later(self) -> None:
+        """Rotation is a courtesy, and so is the path: the log goes on in the file that is open."""
+        self._retry_at = time.monotonic() + RETRY_INTERVAL
+
+    def _create(self) -> int:
+        """An empty file named `_fresh`, for which no position in an older one can be taken.
+
+        The kernel gives the inode of a removed file to the next one, and a plain file is removed
+        when it was compressed.
+        """
+        taken = older.origins(self.path)
+        refused = []
         try:
             while True:
-                os.unlink(f"{self.path}.{number}")
-                number += 1
-        except FileNotFoundError:
-            pass  # as a rule there is nothing
+                fd = self._open_fresh()
+                status = os.fstat(fd)
+                if (status.st_dev, status.st_ino) not in taken:
+                    return fd
+                refused.append(fd)  # open, so that its inode is not given again
+                os.unlink(self._fresh)
+        finally:
+            for fd in refused:
+                os.close(fd)
 
-    @staticmethod
-    def _rename(old: str, new: str) -> None:
+    def _open_fresh(self) -> int:
+        flags = OPEN | os.O_CREAT | os.O_TRUNC
         try:
-            os.rename(old, new)
-        except FileNotFoundError:
-            pass  # fewer files than `keep`, so far
-
-    def _reopen(self) -> None:
-        old = self._fd
-        try:
-            self._open()
-        except OSError:
-            return  # keep writing to the file that is open
-        os.close(old)
+            return os.open(self._fresh, flags, 0o600)
+        except FileNotFoundError:  # the whole folder was removed
+            os.mkdir(os.path.dirname(self.path), 0o700)
+            return os.open(self._fresh, flags, 0o600)

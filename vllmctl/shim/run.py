@@ -8,7 +8,7 @@ import time
 from .log import Log
 from .records import boot_id, now, own_start, write_exit_record, write_reserved
 from .spec import Spec
-from .tree import descendants, kill_cgroup, process_stat, process_table, send
+from .tree import kill_cgroup, process_stat, process_table, send, tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # what signal.py wraps in enums, for 7 ms and 0.7 MiB of every run
 
+PROTOCOL = 2
+"""Which orders are understood. 1: stop, kill, `log` with two numbers. 2: `log` with a form."""
 TREE_GRACE = 1.0
 """Seconds that the rest of the tree has between TERM and KILL, after the leader had its turn."""
 LONGEST_GRACE = 1e9
@@ -175,8 +177,11 @@ class Run:
                 return False
             if pid == 0:
                 return True
-            if pid == self.leader and self.status is None:  # later: another with its number
+            if pid == self.log.compressor.pid:
+                self.log.compressor.ended(status)
+            elif pid == self.leader and self.status is None:  # later: another with its number
                 self.status = status
+                self.log.compressor.close()  # it would be waited for
                 if self.phase in ("run", "term"):
                     self.phase, self.deadline = "term", time.monotonic()  # the rest is next
 
@@ -212,8 +217,12 @@ class Run:
                     self.cause = self.cause or cause
                 self.phase, self.deadline = "kill", time.monotonic()
                 self.write_stop_record(0)
-            case ["log", max_size, keep] if max_size.isdigit() and keep.isdigit():
+            case ["log", max_size, keep, *form] if max_size.isdigit() and keep.isdigit():
+                if form not in ([], ["gzip"], ["plain"]):
+                    raise ValueError(line)
                 self.log.max_size, self.log.keep = int(max_size), int(keep)
+                if form and self.status is None:
+                    self.log.compressor.wanted = form == ["gzip"]
             case _:
                 raise ValueError(line)
 
@@ -236,7 +245,7 @@ class Run:
     def climb(self) -> None:
         """The next rung."""
         if self.phase == "term":
-            for pid, start in descendants(os.getpid(), process_table()):
+            for pid, start in tree(os.getpid(), process_table()):
                 if pid != self.leader or self.status is not None:
                     send(pid, start, signal.SIGTERM)
                     send(pid, start, signal.SIGCONT)
@@ -245,7 +254,7 @@ class Run:
         self.phase = "kill"
         if self.spec.cgroup:
             kill_cgroup(self.spec.cgroup)
-        for pid, start in descendants(os.getpid(), process_table()):
+        for pid, start in tree(os.getpid(), process_table()):
             send(pid, start, signal.SIGKILL)
         self.kills += 1
         patient = self.kills > QUICK_KILLS
@@ -266,6 +275,7 @@ class Run:
             self.spec,
             "shim",
             f'{{"run": "{self.spec.run_id}", "boot_id": "{boot_id()}", {now()},\n'
+            f' "protocol": {PROTOCOL},\n'
             f' "shim": {{"pid": {os.getpid()}, "start": {own_start()}}},\n'
             f' "leader": {{"pid": {self.leader}, "start": {self.leader_start}}},\n'
             f' "pipe_inode": {os.fstat(self.pipe).st_ino},\n'

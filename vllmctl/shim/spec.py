@@ -30,6 +30,8 @@ class Spec:
         self.log = one["log"]
         self.log_max_size = int(one["log_max_size"])
         self.log_keep = int(one["log_keep"])
+        # A daemon that was begun before an upgrade, and starts the shim of after it, does not say.
+        self.log_compress = one.get("log_compress") == "yes"
         self.stop_signal = int(one["stop_signal"])
         self.stop_grace = float(one["stop_grace"])
         self.cgroup = one.get("cgroup")

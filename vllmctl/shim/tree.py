@@ -44,6 +44,22 @@ def descendants(root: int, table: dict[int, tuple[str, int, int]]) -> list[tuple
     return found
 
 
+def tree(shim: int, table: dict[int, tuple[str, int, int]]) -> list[tuple[int, int]]:
+    """The living processes of a shim's run: all below it but its own helper.
+
+    The leader begins a session of its own, and nobody can enter another one's: what is in the
+    shim's session is not of the run.
+    """
+    return [(pid, start) for pid, start in descendants(shim, table) if _session(pid) != shim]
+
+
+def _session(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return 0  # gone
+
+
 def send(pid: int, start: int, number: int) -> None:
     """Signal the process that began at `start`, never another that has got its number since."""
     try:
