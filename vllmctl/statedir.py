@@ -5,7 +5,7 @@
     vllmctl.sock          the control socket
     intent.json           what `start`, `stop` and `restart` said
     config.json           the last good reading of models.yaml
-    events.jsonl          what happened
+    events.jsonl[.1]      what happened, one event a line
     daemon.log            what a daemon started by `vllmctl start` printed
     instances/NAME.json   port, count of restarts, last end           (writer: the daemon)
     instances/NAME.lock   flock'd by the shim of the instance's run   (writer: nobody)

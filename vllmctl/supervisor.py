@@ -130,7 +130,8 @@ class Supervisor:
     async def adopt(self) -> None:
         """Find what an earlier daemon left running. Before anything else is asked of it."""
         self._tell_of_the_file()
-        await self.backend.adopt()
+        ended = await self.backend.adopt()
+        self._tell_of_what_was_found(ended)
 
     async def run(self) -> None:
         """Until somebody ends it."""
@@ -274,6 +275,19 @@ class Supervisor:
         for warning in self.keeper.warnings:
             self.events.tell("", "config-warning", str(warning))
 
+    def _tell_of_what_was_found(self, ended: Iterable[str]) -> None:
+        """What happened while no daemon was there to tell of it."""
+        sights = self.backend.sights()
+        for name in ended:
+            if (end := sights[name].end) is not None:
+                at = self.clock.stamp(end.at).rfc3339()
+                self.events.tell(name, "ended", f"at {at}, unwatched: {end.diagnosis.cause}")
+        for name, sight in sights.items():
+            if sight.run is not None and sight.started is not None:
+                since = f"it runs since {sight.started.rfc3339()}"
+                which = f", pid {sight.leader}" if sight.leader else ""
+                self.events.tell(name, "adopted", f"{since}{which}, and is watched again")
+
     def _tell_of_moves(self, statuses: Mapping[str, Status]) -> None:
         for name, status in statuses.items():
             before = self._states.get(name)
@@ -301,6 +315,7 @@ class Supervisor:
                 sentence = f"max_size {log.max_size}, keep {log.keep} apply from now on"
                 self.events.tell(name, "log", sentence)
             case Forget(name):
+                self.events.tell(name, "forgotten", "no longer in the file, and nothing of it runs")
                 self.keeper.forget(name)
                 self._own(self.intent.forget(name))
             case KillRun(name, _, why):

@@ -492,9 +492,9 @@ class LocalBackend:
 
     # -- coming back -------------------------------------------------------------------------
 
-    async def adopt(self) -> None:
+    async def adopt(self) -> list[str]:
         found = await self._in_writer(self._read_state)
-        ended_runs = []
+        ended_runs: dict[str, Coroutine[Any, Any, None]] = {}
         latest = {live.record.instance.name: live for live, _, _ in found}
         for live, begun, ended in found:
             name = live.record.instance.name
@@ -516,13 +516,14 @@ class LocalBackend:
             )
             self._live[name] = live
             if ended:
-                ended_runs.append(self._finish(name, live))
+                ended_runs[name] = self._finish(name, live)
             elif begun is None:
                 self._own(self._wait_for_shim(name, live))
             else:
                 self._adopt_shim(name, live, begun)
 
-        await asyncio.gather(*ended_runs)  # what has ended is never shown as if it lived
+        await asyncio.gather(*ended_runs.values())  # what has ended is never shown as if it lived
+        return list(ended_runs)
 
     def _read_state(self) -> list[tuple[_Live, ShimRecord | None, bool]]:
         """Every run that is found, oldest first, with its shim's record and whether it has ended.

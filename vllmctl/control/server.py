@@ -7,7 +7,6 @@ decides nothing and changes nothing by itself.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import socket
@@ -25,8 +24,8 @@ from vllmctl.core.select import UnknownName
 MODEL_VERBS = ("start", "stop", "restart")
 LOOK_AT_READER = 1.0
 """Seconds between two looks whether the reader of a quiet stream is still there."""
-LONGEST_NUMBER = 9
-"""Digits of a number in a query."""
+LONGEST_NUMBER = 18
+"""Digits of a number in a query; the id of an event has 13."""
 
 
 class Refused(Exception):
@@ -59,7 +58,7 @@ class Service(Protocol):
 
     def log(self, word: str, lines: int, follow: bool) -> AsyncIterator[bytes]: ...
 
-    def events(self, count: int, follow: bool) -> AsyncIterator[dict[str, str]]: ...
+    def events(self, lines: int, after: int | None, follow: bool) -> AsyncIterator[bytes]: ...
 
 
 class ControlServer:
@@ -185,13 +184,11 @@ class ControlServer:
         return await self._stream(request, "text/plain", chunks)
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
-        events = self._service.events(_number(request, "lines", 100), _flag(request, "follow"))
-
-        async def lines() -> AsyncIterator[bytes]:
-            async for event in events:
-                yield json.dumps(event, ensure_ascii=False).encode() + b"\n"
-
-        return await self._stream(request, "application/x-ndjson", lines())
+        after = _number(request, "after", 0) if "after" in request.query else None
+        lines = self._service.events(
+            _number(request, "lines", 100), after, _flag(request, "follow")
+        )
+        return await self._stream(request, "application/x-ndjson", lines)
 
     async def _stream(
         self, request: web.Request, kind: str, chunks: AsyncIterator[bytes]
