@@ -78,6 +78,14 @@ def test_a_damaged_line_is_no_event(line: bytes) -> None:
     assert parse(line) is None
 
 
+def test_what_the_first_version_wrote_is_shown_and_no_place_to_go_on_from(path: str) -> None:
+    old = b'{"at": "2026-11-24T00:45:56Z", "name": "a", "event": "RUNNING", "sentence": "ready"}\n'
+    Path(path).write_bytes(old)
+    append(path, [event(1)])
+    assert ids(list(newest_first(path))) == [1, 0]
+    assert ids(read_all(path, 0)) == [1]
+
+
 def test_the_file_is_bounded_and_its_owners_alone(path: str, small: None) -> None:
     for id in range(100, 200):
         append(path, [event(id)])

@@ -40,9 +40,9 @@ class Event:
 
 
 def parse(line: bytes) -> Event | None:
-    """The event of a line; None for one that is damaged."""
+    """The event of a line; None for one that is damaged. The first version wrote no ids."""
     try:
-        event = Event(**json.loads(line))
+        event = Event(**({"id": 0} | json.loads(line)))
     except (ValueError, TypeError):
         return None
     return event if isinstance(event.id, int) else None
