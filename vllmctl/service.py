@@ -148,6 +148,9 @@ class SupervisorService:
         return {"definitions": found}
 
     async def shutdown(self, keep_models: bool) -> dict[str, Any]:
+        if keep_models and os.getpid() == 1:
+            why = "this daemon is process 1 of its container: no model could outlive it"
+            raise Refused(409, why)
         if keep_models:
             self._supervisor.leave()
         elif not self._supervisor.shutting_down:

@@ -34,6 +34,7 @@ from vllmctl.core.plan import (
 )
 from vllmctl.core.spec import Engine, Instance
 from vllmctl.events import Events
+from vllmctl.herald import Herald, summary
 from vllmctl.intent import Intent
 from vllmctl.keeper import Keeper
 from vllmctl.monitor import Monitor
@@ -49,8 +50,15 @@ RETRY_AFTER_BUG = 1.0
 class Supervisor:
     """Supervises what the file wants, on one state directory whose lock is held already."""
 
-    def __init__(self, keeper: Keeper, state: StateDir, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        keeper: Keeper,
+        state: StateDir,
+        environ: Mapping[str, str],
+        herald: Herald | None = None,
+    ) -> None:
         self.keeper = keeper
+        self._herald = herald or Herald({})
         self.clock = Clock()
         self.events = Events(state.events, self.clock)
         self.intent = Intent(state)
@@ -87,8 +95,19 @@ class Supervisor:
         self.wake()
 
     def saved(self, reading: Awaitable[bool] | None = None) -> None:
-        """Read the file again (SIGHUP), or go on from a reading that has begun."""
+        """Read the file again, or go on from a reading that has begun."""
         self._own(self.read_file(reading))
+
+    def hang_up(self) -> None:
+        """SIGHUP: read the file again; the service manager, who may have sent it, is told."""
+        self._own(self._reload())
+
+    async def _reload(self) -> None:
+        self._herald.reloading()
+        try:
+            await self.read_file()
+        finally:
+            self._herald.ready()
 
     async def read_file(self, reading: Awaitable[bool] | None = None) -> None:
         """Read the file, and put into effect what it says if it is right."""
@@ -146,6 +165,7 @@ class Supervisor:
                 wake_at = self.clock.now() + RETRY_AFTER_BUG
             if self.shutting_down and not self._anything_lives():
                 return
+            self._herald.is_alive(self.clock.now())
             await self._sleep_until(wake_at)
 
     async def close(self) -> None:
@@ -168,6 +188,7 @@ class Supervisor:
             self.backend.act(action)
             self._tell_of_action(action)
         self._keep_monitors()
+        self._tell_the_service_manager(decided.statuses)
         return decided.wake_at
 
     def _observe(self, wanted: Iterable[str]) -> Observed:
@@ -186,7 +207,7 @@ class Supervisor:
         return Observed(facts, self.shutting_down)
 
     async def _sleep_until(self, wake_at: float | None) -> None:
-        longest = self.clock.now() + LONGEST_SLEEP
+        longest = self.clock.now() + min(LONGEST_SLEEP, self._herald.longest_silence)
         self._alarm.set(longest if wake_at is None else min(longest, wake_at))
         await self._changed.wait()
 
@@ -308,6 +329,15 @@ class Supervisor:
         if living and living != self._waits_for:
             self.events.tell("", "daemon", f"waits for {', '.join(living)}")
         self._waits_for = living
+
+    def _tell_the_service_manager(self, statuses: Mapping[str, Status]) -> None:
+        if self.shutting_down:
+            self._herald.stopping()
+        said = summary(statuses, self.backend.sights(), self.shutting_down)
+        if self.keeper.errors and not self.shutting_down:
+            generation = self.keeper.desired.generation
+            said += f"; the file is not valid, generation {generation} stays in effect"
+        self._herald.say(said)
 
     def _tell_of_action(self, action: Action) -> None:
         match action:

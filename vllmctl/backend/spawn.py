@@ -15,7 +15,11 @@ from vllmctl.core.spec import PORT_PLACEHOLDER, RUN_VARIABLE, Instance
 from vllmctl.records import RunRecord, write_record
 from vllmctl.statedir import StateDir
 
-NOT_INHERITED = ("VLLMCTL_", "NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_", "INVOCATION_ID", "JOURNAL_")
+NOT_INHERITED = (
+    "VLLMCTL_", "NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_", "INVOCATION_ID", "JOURNAL_",
+    "SYSTEMD_EXEC_", "MAINPID", "MANAGERPID", "STATE_DIRECTORY", "CACHE_DIRECTORY",
+    "CREDENTIALS_DIRECTORY",
+)  # fmt: skip
 """Beginnings of variable names that belong to the daemon alone (sd_notify(3), systemd.exec(5))."""
 KEEP_ENVIRON = {"SPT_NOENV": "1"}
 """Tells setproctitle, with which vLLM renames its engine and workers, to leave /proc/PID/environ
