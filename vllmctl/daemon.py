@@ -156,7 +156,11 @@ async def _supervise(
         if trouble:
             supervisor.events.tell("", "trouble", trouble)
         await supervisor.adopt()
-        await server.open()
+        try:
+            await server.open()
+        except OSError as error:
+            there = f"the control socket {state.socket} cannot be opened: {error.strerror}"
+            return _complain(f"{there}; move away what is there", EXIT_USAGE)
         supervisor.events.tell("", "daemon", f"version {__version__} is up, pid {os.getpid()}")
         herald.ready()
         gc.freeze()  # what is here stays; a full collection that looked at it would take 10 ms

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+
+from vllmctl.ownfiles import open_own
 
 MAX_SIZE = 5_000_000
 """Bytes of the file before it becomes events.jsonl.1; one older file is kept."""
 BLOCK = 65536
+APPEND = os.O_RDWR | os.O_APPEND | os.O_CREAT
 GAP = "gap"
 """The event that stands for those that were lost to a reader."""
 
@@ -57,31 +59,18 @@ def gap(after: int, first: Event) -> Event:
 def append(path: str, events: Iterable[Event]) -> None:
     """Write the events behind the others, all of them or none. Raises OSError. One writer.
 
-    The file is opened for each writing, so it may be moved or deleted at any time. Links are not
-    followed, and a FIFO in its place is an error (ENXIO), not a wait: open(2).
+    The file is opened for each writing, so it may be moved or deleted at any time.
     """
-    fd = _open_to_append(path)
+    fd = open_own(path, APPEND)
     try:
         size = os.fstat(fd).st_size
         if size > MAX_SIZE:
             os.rename(path, f"{path}.1")
             os.close(fd)
-            fd, size = _open_to_append(path), 0
+            fd, size = open_own(path, APPEND), 0
         _write_whole(fd, size, b"".join(event.line() for event in events))
     finally:
         os.close(fd)
-
-
-def _open_to_append(path: str) -> int:
-    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    return _regular(os.open(path, flags, 0o600), path)
-
-
-def _regular(fd: int, path: str) -> int:
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise OSError(0, "is not a regular file", path)
-    return fd
 
 
 def _write_whole(fd: int, size: int, data: bytes) -> None:
@@ -98,7 +87,7 @@ def _write_whole(fd: int, size: int, data: bytes) -> None:
 def repair(path: str) -> None:
     """Cut off half a line that a loss of power, or a full disk, has left at the end."""
     try:
-        fd = _open_to_append(path)
+        fd = open_own(path, APPEND)
     except OSError:
         return  # what is wrong with it is told when it is written to
     try:
@@ -240,9 +229,8 @@ def _open_files(path: str) -> list[int]:
 
 
 def _open_to_read(path: str) -> int | None:
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        return _regular(os.open(path, flags), path)
+        return open_own(path, os.O_RDONLY)
     except FileNotFoundError:
         return None
 

@@ -11,6 +11,8 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from vllmctl.ownfiles import NotOurs, open_own
+
 CHUNK = 65536
 
 
@@ -59,9 +61,10 @@ def _open_segments(path: str) -> list[_Segment]:
 
 
 def _open_segment(path: str) -> _Segment | None:
+    """None also for what is no log: a link, a FIFO, somebody else's file."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:
+        fd = open_own(path, os.O_RDONLY)
+    except (FileNotFoundError, NotOurs):
         return None
     status = os.fstat(fd)
     return _Segment(fd, status.st_dev, status.st_ino, status.st_size)

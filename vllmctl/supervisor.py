@@ -32,7 +32,7 @@ from vllmctl.core.plan import (
     TuneRun,
     plan,
 )
-from vllmctl.core.spec import Engine, Instance
+from vllmctl.core.spec import Engine, Instance, Source
 from vllmctl.events import Events
 from vllmctl.herald import Herald, summary
 from vllmctl.intent import Intent
@@ -264,7 +264,11 @@ class Supervisor:
         """Why a run ended; secrets in its log are not repeated. Blocks: not for the loop."""
         diagnosis = _by_log(ending)
         settings = self.keeper.settings.get(ending.instance.entry, ())
-        hidden = {one.path.removeprefix("env.") for one in settings if one.hidden}
+        hidden = {
+            one.path.removeprefix("env.")
+            for one in settings
+            if one.hidden and one.source is not Source.ENV_FILE  # it need not be a secret
+        }
         secrets = [
             value
             for name, value in [*self._environ.items(), *ending.instance.launch.env]

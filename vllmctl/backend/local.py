@@ -26,6 +26,7 @@ from vllmctl.core.observed import Cause, Diagnosis, End, Exit, Member, Run, Stop
 from vllmctl.core.plan import Action, Forget, KillRun, ResetCount, StartRun, StopRun, TuneRun
 from vllmctl.core.spec import Instance
 from vllmctl.logfile import LogReader, Position
+from vllmctl.ownfiles import open_own, own_folders
 from vllmctl.ports import check_host, choose_port, listens
 from vllmctl.records import (
     EndRecord,
@@ -536,10 +537,8 @@ class LocalBackend:
                 if record is not None:
                     self._records[file.removesuffix(".json")] = record
         found = []
-        for run_id in os.listdir(self._state.runs):
+        for run_id in own_folders(self._state.runs):
             run_dir = self._state.run(run_id)
-            if not os.path.isdir(run_dir):
-                continue  # somebody else's
             run_record = read_record(f"{run_dir}/run.json", RunRecord)
             if run_record is None:  # nothing began without it, unless it was damaged since
                 sweep(run_id, None, None)
@@ -696,7 +695,7 @@ def _run_log(path: str, position: Position | None) -> Iterable[bytes]:
 def _last_words(path: str) -> str:
     """The last line that a shim printed before it was gone; empty if it said nothing."""
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
+        with open(open_own(path, os.O_RDONLY), encoding="utf-8", errors="replace") as file:
             lines = file.read().strip().splitlines()
     except OSError:
         return ""

@@ -13,6 +13,7 @@ import socket
 import struct
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Protocol
 
 from aiohttp import web
@@ -88,7 +89,10 @@ class ControlServer:
         logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
 
     async def open(self) -> None:
-        """Bind and listen. The caller holds the state directory's lock: a socket there is stale."""
+        """Bind and listen. The caller holds the state directory's lock: a socket there is stale.
+
+        Raises OSError if something is there that cannot be taken away.
+        """
         try:
             os.unlink(self._path)
         except FileNotFoundError:
@@ -104,10 +108,8 @@ class ControlServer:
 
     async def close(self) -> None:
         await self._runner.cleanup()
-        try:
+        with suppress(OSError):  # the server's clean-up has done it; or it never was ours
             os.unlink(self._path)
-        except FileNotFoundError:
-            pass  # the server's clean-up has done it
 
     @web.middleware
     async def _guard(

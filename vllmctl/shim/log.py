@@ -1,6 +1,8 @@
 """The log of an instance: one writer, rotated by size, never in the way of the model."""
 
+import errno
 import os
+import stat
 import time
 
 LOG_CHECK_INTERVAL = 1.0
@@ -25,8 +27,12 @@ class Log:
     def _open(self) -> None:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         flags |= os.O_NONBLOCK  # a FIFO in the log's place is an error (ENXIO), not a wait
-        self._fd = os.open(self.path, flags, 0o600)
-        status = os.fstat(self._fd)
+        fd = os.open(self.path, flags, 0o600)
+        status = os.fstat(fd)
+        if stat.S_ISFIFO(status.st_mode) or status.st_uid != os.geteuid():
+            os.close(fd)
+            raise PermissionError(errno.EPERM, "somebody else would read along")
+        self._fd = fd
         self.device, self.inode, self.size = status.st_dev, status.st_ino, status.st_size
 
     def write(self, data: bytes) -> None:
