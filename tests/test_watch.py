@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from workplace import wait_for
 
 from vllmctl import watch
+from vllmctl.eventfile import newest_first
 from vllmctl.keeper import Keeper
 from vllmctl.statedir import StateDir
 from vllmctl.supervisor import Supervisor
@@ -149,10 +150,9 @@ def test_a_bug_in_reading_does_not_end_the_watching(tmp_path: Path) -> None:
         running = asyncio.create_task(supervisor.run())
         load, keeper.load = keeper.load, lambda _: [].pop()  # type: ignore[method-assign]
         file.write_text("models: {a: {model: m, autostart: false}}\n")
-        events = supervisor.events
         await asyncio.to_thread(
             wait_for,
-            lambda: any("internal error" in one["sentence"] for one in events.recent(10)),
+            lambda: any("internal error" in one.sentence for one in newest_first(state.events)),
             "the bug to be told",
         )
         keeper.load = load  # type: ignore[method-assign]

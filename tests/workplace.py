@@ -15,7 +15,7 @@ import textwrap
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -151,10 +151,10 @@ class Site:
     def start(self, *words: str, patience: float = 60) -> str:
         return self.ok("start", *words, patience=patience)
 
-    def spawn(self, *words: str, **keys: Any) -> subprocess.Popen[str]:
-        """A command that goes on; ended with the site."""
+    def spawn(self, *words: str, before: Sequence[str] = (), **keys: Any) -> subprocess.Popen[str]:
+        """A command that goes on, executed by what stands `before` it; ended with the site."""
         process = subprocess.Popen(
-            [*COMMAND, *words],
+            [*before, *COMMAND, *words],
             env=self.environ,
             cwd=self.root,
             stdout=subprocess.PIPE,

@@ -7,6 +7,7 @@ ask about it.
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import gc
 import os
 import re
@@ -22,7 +23,9 @@ from vllmctl import __version__
 from vllmctl.clock import Clock
 from vllmctl.control.client import Client, NoDaemon, OtherVersion
 from vllmctl.control.server import ControlServer
+from vllmctl.herald import Herald, without_the_service_manager
 from vllmctl.keeper import Keeper
+from vllmctl.reaper import reap_strangers, takes_in_orphans
 from vllmctl.records import DaemonRecord, read_record, write_record
 from vllmctl.service import SupervisorService
 from vllmctl.statedir import LockHeld, StateDir, StateDirError
@@ -41,6 +44,7 @@ EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INVALID_CONFIG = 0, 1, 2, 5
 
 def main(config_path: str, state_root: str, environ: Mapping[str, str]) -> int:
     """Run a daemon in the foreground; returns its exit code."""
+    faulthandler.enable(2)  # SIGABRT: the watchdog's last word; where did the loop stand?
     os.umask(0o077)  # records hold environments; logs are nobody else's business
     sys.setswitchinterval(SWITCH_INTERVAL)
     state = StateDir(state_root)
@@ -58,7 +62,9 @@ def main(config_path: str, state_root: str, environ: Mapping[str, str]) -> int:
             EXIT_FAILED,
         )
     try:
-        return uvloop.run(_main(os.path.abspath(config_path), state, environ))
+        herald = Herald(environ)
+        environ = without_the_service_manager(environ)
+        return uvloop.run(_main(os.path.abspath(config_path), state, environ, herald))
     except asyncio.CancelledError:
         return EXIT_OK  # told to end before it had begun
     finally:
@@ -94,18 +100,25 @@ def _parts(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", version))
 
 
-async def _main(config_path: str, state: StateDir, environ: Mapping[str, str]) -> int:
+async def _main(
+    config_path: str, state: StateDir, environ: Mapping[str, str], herald: Herald
+) -> int:
     installations = Installations(
         environ, cache_folder(environ, os.geteuid()), lambda said: print(said, file=sys.stderr)
     )
     try:
-        return await _supervise(config_path, state, environ, installations)
+        return await _supervise(config_path, state, environ, installations, herald)
     finally:
+        herald.stopping()
         installations.close()  # a reading that waits for an answer would hold the exit up
 
 
 async def _supervise(
-    config_path: str, state: StateDir, environ: Mapping[str, str], installations: Installations
+    config_path: str,
+    state: StateDir,
+    environ: Mapping[str, str],
+    installations: Installations,
+    herald: Herald,
 ) -> int:
     loop, this = asyncio.get_running_loop(), asyncio.current_task()
     assert this is not None
@@ -114,6 +127,9 @@ async def _supervise(
     loop.add_signal_handler(signal.SIGHUP, saved.set)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, this.cancel)
+    if takes_in_orphans():
+        reap_strangers()
+    herald.say(f"reading {config_path}")
     keeper = Keeper(config_path, state, environ, installations.flags)
     recalled = keeper.recall()
     reading = asyncio.create_task(keeper.read())
@@ -126,11 +142,12 @@ async def _supervise(
         for error in keeper.errors:
             _complain(str(error), EXIT_INVALID_CONFIG)
         return EXIT_INVALID_CONFIG
-    supervisor = Supervisor(keeper, state, environ)
+    herald.say("finding what runs")
+    supervisor = Supervisor(keeper, state, environ, herald)
     server = ControlServer(state.socket, SupervisorService(supervisor, state))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, supervisor.shut_down)
-    loop.add_signal_handler(signal.SIGHUP, supervisor.saved)
+    loop.add_signal_handler(signal.SIGHUP, supervisor.hang_up)
     if not reading.done():
         supervisor.saved(reading)
     if saved.is_set():
@@ -139,8 +156,13 @@ async def _supervise(
         if trouble:
             supervisor.events.tell("", "trouble", trouble)
         await supervisor.adopt()
-        await server.open()
+        try:
+            await server.open()
+        except OSError as error:
+            there = f"the control socket {state.socket} cannot be opened: {error.strerror}"
+            return _complain(f"{there}; move away what is there", EXIT_USAGE)
         supervisor.events.tell("", "daemon", f"version {__version__} is up, pid {os.getpid()}")
+        herald.ready()
         gc.freeze()  # what is here stays; a full collection that looked at it would take 10 ms
         await supervisor.run()
     finally:

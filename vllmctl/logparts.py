@@ -6,19 +6,17 @@ the file that it was: the same identity, size and bytes.
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 
+from vllmctl.ownfiles import NotOurs, open_own
 from vllmctl.shim.gzipped import HEADER_SIZE, origin
 from vllmctl.shim.older import forms
 
 CHUNK = 65536
-_NO_FILE = (errno.ENOENT, errno.ELOOP, errno.ENXIO)
-"""What open(2) says of a name that nobody has, or a link or a socket has: no part of the log."""
 
 
 class Part:
@@ -153,14 +151,8 @@ def _open_compressed(path: str) -> Part | None:
 
 
 def _open_file(path: str) -> int | None:
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+    """None also for what is no part of the log: a link, a FIFO, somebody else's file."""
     try:
-        fd = os.open(path, flags | os.O_NONBLOCK)  # a FIFO is no reason to wait
-    except OSError as error:
-        if error.errno in _NO_FILE:
-            return None
-        raise
-    if stat.S_ISREG(os.fstat(fd).st_mode):
-        return fd
-    os.close(fd)
-    return None
+        return open_own(path, os.O_RDONLY)
+    except (FileNotFoundError, NotOurs):
+        return None

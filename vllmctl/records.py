@@ -7,6 +7,7 @@ what it does not know.
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -15,6 +16,7 @@ import msgspec
 from vllmctl.clock import Stamp
 from vllmctl.core.observed import Cause, Diagnosis, Exit
 from vllmctl.core.spec import Instance, Setting
+from vllmctl.ownfiles import NotOurs, create_own, open_own
 
 T = TypeVar("T")
 
@@ -165,7 +167,7 @@ class InstanceRecord:
 def write_record(path: str, value: object, *, durable: bool = False) -> None:
     """Replace the record at `path` as a whole; `durable`: also through a loss of power."""
     temporary = f"{path}.tmp"
-    with open(temporary, "wb") as file:
+    with open(create_own(temporary), "wb") as file:
         file.write(msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n")
         if durable:
             file.flush()
@@ -182,10 +184,20 @@ def write_record(path: str, value: object, *, durable: bool = False) -> None:
 def read_record(path: str, kind: type[T]) -> T | None:
     """The record at `path`; None if there is none. A damaged one is set aside, and is none."""
     try:
-        with open(path, "rb") as file:
+        with open(open_own(path, os.O_RDONLY), "rb") as file:
             return msgspec.json.decode(file.read(), type=kind)
     except FileNotFoundError:
         return None
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        os.rename(path, f"{path}.damaged")
+    except (msgspec.MsgspecError, UnicodeDecodeError, NotOurs):
+        _set_aside(path)
         return None
+
+
+def _set_aside(path: str) -> None:
+    """Keep it for a person, in the place of one that was damaged earlier."""
+    aside = f"{path}.damaged"
+    if os.path.isdir(aside) and not os.path.islink(aside):
+        shutil.rmtree(aside, ignore_errors=True)
+    elif os.path.lexists(aside):
+        os.unlink(aside)
+    os.rename(path, aside)

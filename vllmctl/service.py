@@ -148,6 +148,9 @@ class SupervisorService:
         return {"definitions": found}
 
     async def shutdown(self, keep_models: bool) -> dict[str, Any]:
+        if keep_models and os.getpid() == 1:
+            why = "this daemon is process 1 of its container: no model could outlive it"
+            raise Refused(409, why)
         if keep_models:
             self._supervisor.leave()
         elif not self._supervisor.shutting_down:
@@ -187,13 +190,17 @@ class SupervisorService:
         finally:
             reader.close()
 
-    async def events(self, count: int, follow: bool) -> AsyncIterator[dict[str, str]]:
-        if not follow:
-            for event in self._supervisor.events.recent(count):
-                yield event
-            return
-        async for event in self._supervisor.events.follow(count):
-            yield event
+    async def events(self, lines: int, after: int | None, follow: bool) -> AsyncIterator[bytes]:
+        events = self._supervisor.events
+        if after is None:
+            recent = await events.recent(lines)
+            for event in recent:
+                yield event.line()
+            after = recent[-1].id if recent else events.last_id
+            if not follow:
+                return
+        async for event in events.follow(after) if follow else events.after(after):
+            yield event.line()
 
     def _stopping(self, names: Iterable[str]) -> dict[str, str]:
         """The runs among these instances' that are on their way out, by name."""

@@ -5,7 +5,7 @@
     vllmctl.sock          the control socket
     intent.json           what `start`, `stop` and `restart` said
     config.json           the last good reading of models.yaml
-    events.jsonl          what happened
+    events.jsonl[.1]      what happened, one event a line
     daemon.log            what a daemon started by `vllmctl start` printed
     instances/NAME.json   port, count of restarts, last end           (writer: the daemon)
     instances/NAME.lock   flock'd by the shim of the instance's run   (writer: nobody)
@@ -21,7 +21,10 @@ import fcntl
 import os
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+
+from vllmctl.ownfiles import create_own, open_own
 
 SOCKET_PATH_MAX = 107
 """Bytes of a Unix socket's path: sun_path of 108 less its final NUL; unix(7)."""
@@ -120,10 +123,9 @@ class StateDir:
                 os.makedirs(self.root, mode=0o700, exist_ok=True)
             self._check_ownership()
             for folder in (self.instances, self.runs, self.logs):
-                os.makedirs(folder, mode=0o700, exist_ok=True)
+                self._prepare_folder(folder)
             probe = f"{self.root}/.probe-{os.getpid()}"  # several may look at once
-            with open(probe, "w"):
-                pass
+            os.close(create_own(probe))
             os.unlink(probe)
         except OSError as error:
             raise StateDirError(
@@ -145,13 +147,37 @@ class StateDir:
         if status.st_mode & 0o077:
             os.chmod(self.root, 0o700)  # logs and environments are nobody else's business
 
+    def _prepare_folder(self, path: str) -> None:
+        """One that others have had a hand in is not used: what is in it may be theirs."""
+        with suppress(FileExistsError):
+            os.mkdir(path, 0o700)
+        status = os.lstat(path)
+        if not stat.S_ISDIR(status.st_mode):
+            raise StateDirError(
+                f"{path} is not a directory; move it away, or name another state directory with "
+                "--state-dir"
+            )
+        if status.st_uid != os.geteuid():
+            raise StateDirError(
+                f"{path} belongs to user {status.st_uid}; move it away, or name another state "
+                "directory with --state-dir"
+            )
+        if status.st_mode & 0o077:
+            os.chmod(path, 0o700)
+
     def take_lock(self) -> int:
         """The descriptor that holds the directory for this daemon; raises LockHeld.
 
         The lock comes before the socket: asyncio and uvloop let a second server take over a live
         one's path without a word.
         """
-        fd = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fd = open_own(self.lock, os.O_RDWR | os.O_CREAT)
+        except OSError as error:
+            raise StateDirError(
+                f"the lock {self.lock} cannot be opened: {error.strerror}; move it away, or name "
+                "another directory with --state-dir"
+            ) from error
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -33,8 +33,9 @@ from vllmctl.core.plan import (
     TuneRun,
     plan,
 )
-from vllmctl.core.spec import Engine, Instance
+from vllmctl.core.spec import Engine, Instance, Source
 from vllmctl.events import Events
+from vllmctl.herald import Herald, summary
 from vllmctl.intent import Intent
 from vllmctl.keeper import Keeper
 from vllmctl.monitor import Monitor
@@ -52,8 +53,15 @@ RETRY_AFTER_BUG = 1.0
 class Supervisor:
     """Supervises what the file wants, on one state directory whose lock is held already."""
 
-    def __init__(self, keeper: Keeper, state: StateDir, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        keeper: Keeper,
+        state: StateDir,
+        environ: Mapping[str, str],
+        herald: Herald | None = None,
+    ) -> None:
         self.keeper = keeper
+        self._herald = herald or Herald({})
         self.clock = Clock()
         self.events = Events(state.events, self.clock)
         self.intent = Intent(state)
@@ -90,8 +98,19 @@ class Supervisor:
         self.wake()
 
     def saved(self, reading: Awaitable[bool] | None = None) -> None:
-        """Read the file again (SIGHUP), or go on from a reading that has begun."""
+        """Read the file again, or go on from a reading that has begun."""
         self._own(self.read_file(reading))
+
+    def hang_up(self) -> None:
+        """SIGHUP: read the file again; the service manager, who may have sent it, is told."""
+        self._own(self._reload())
+
+    async def _reload(self) -> None:
+        self._herald.reloading()
+        try:
+            await self.read_file()
+        finally:
+            self._herald.ready()
 
     async def read_file(self, reading: Awaitable[bool] | None = None) -> None:
         """Read the file, and put into effect what it says if it is right."""
@@ -133,7 +152,8 @@ class Supervisor:
     async def adopt(self) -> None:
         """Find what an earlier daemon left running. Before anything else is asked of it."""
         self._tell_of_the_file()
-        await self.backend.adopt()
+        ended = await self.backend.adopt()
+        self._tell_of_what_was_found(ended)
 
     async def run(self) -> None:
         """Until somebody ends it."""
@@ -148,6 +168,7 @@ class Supervisor:
                 wake_at = self.clock.now() + RETRY_AFTER_BUG
             if self.shutting_down and not self._anything_lives():
                 return
+            self._herald.is_alive(self.clock.now())
             await self._sleep_until(wake_at)
 
     async def close(self) -> None:
@@ -170,6 +191,7 @@ class Supervisor:
             self.backend.act(action)
             self._tell_of_action(action)
         self._keep_monitors()
+        self._tell_the_service_manager(decided.statuses)
         return decided.wake_at
 
     def _observe(self, wanted: Iterable[str]) -> Observed:
@@ -188,7 +210,8 @@ class Supervisor:
         return Observed(facts, self.shutting_down)
 
     async def _sleep_until(self, wake_at: float | None) -> None:
-        longest = self.clock.now() + (WAITING_INTERVAL if self.shutting_down else LONGEST_SLEEP)
+        rest = WAITING_INTERVAL if self.shutting_down else LONGEST_SLEEP
+        longest = self.clock.now() + min(rest, self._herald.longest_silence)
         self._alarm.set(longest if wake_at is None else min(longest, wake_at))
         await self._changed.wait()
 
@@ -245,7 +268,11 @@ class Supervisor:
         """Why a run ended; secrets in its log are not repeated. Blocks: not for the loop."""
         diagnosis = _by_log(ending)
         settings = self.keeper.settings.get(ending.instance.entry, ())
-        hidden = {one.path.removeprefix("env.") for one in settings if one.hidden}
+        hidden = {
+            one.path.removeprefix("env.")
+            for one in settings
+            if one.hidden and one.source is not Source.ENV_FILE  # it need not be a secret
+        }
         secrets = [
             value
             for name, value in [*self._environ.items(), *ending.instance.launch.env]
@@ -277,6 +304,19 @@ class Supervisor:
         for warning in self.keeper.warnings:
             self.events.tell("", "config-warning", str(warning))
 
+    def _tell_of_what_was_found(self, ended: Iterable[str]) -> None:
+        """What happened while no daemon was there to tell of it."""
+        sights = self.backend.sights()
+        for name in ended:
+            if (end := sights[name].end) is not None:
+                at = self.clock.stamp(end.at).rfc3339()
+                self.events.tell(name, "ended", f"at {at}, unwatched: {end.diagnosis.cause}")
+        for name, sight in sights.items():
+            if sight.run is not None and sight.started is not None:
+                since = f"it runs since {sight.started.rfc3339()}"
+                which = f", pid {sight.leader}" if sight.leader else ""
+                self.events.tell(name, "adopted", f"{since}{which}, and is watched again")
+
     def _tell_of_moves(self, statuses: Mapping[str, Status]) -> None:
         for name, status in statuses.items():
             before = self._states.get(name)
@@ -298,6 +338,15 @@ class Supervisor:
             self._waits_told_at = self.clock.now()
             self.events.tell("", "daemon", f"waits for {', '.join(living)}")
 
+    def _tell_the_service_manager(self, statuses: Mapping[str, Status]) -> None:
+        if self.shutting_down:
+            self._herald.stopping()
+        said = summary(statuses, self.backend.sights(), self.shutting_down)
+        if self.keeper.errors and not self.shutting_down:
+            generation = self.keeper.desired.generation
+            said += f"; the file is not valid, generation {generation} stays in effect"
+        self._herald.say(said)
+
     def _tell_of_action(self, action: Action) -> None:
         match action:
             case TuneRun(name, _, log):
@@ -305,6 +354,7 @@ class Supervisor:
                 sentence = f"max_size {log.max_size}, keep {log.keep}, {form} apply from now on"
                 self.events.tell(name, "log", sentence)
             case Forget(name):
+                self.events.tell(name, "forgotten", "no longer in the file, and nothing of it runs")
                 self.keeper.forget(name)
                 self._own(self.intent.forget(name))
             case KillRun(name, _, why):

@@ -408,7 +408,7 @@ def test_where_each_value_came_from(tmp_path: Path) -> None:
     assert found["env.C"].file == str(tmp_path / "more.env")
     assert found["env_file"].value == ["more.env"]
     hidden = {path for path, one in found.items() if one.hidden}
-    assert hidden == {"args.api-key", "env.MY_TOKEN"}
+    assert hidden == {"args.api-key", "env.C", "env.MY_TOKEN"}
     assert "hunter22" not in repr(loaded.settings)
     assert found["args.api-key"].value == found["env.MY_TOKEN"].value == "(hidden)"
 

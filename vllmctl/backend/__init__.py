@@ -33,8 +33,8 @@ class Sight:
 class Backend(Protocol):
     """What the daemon asks of the place where runs live."""
 
-    async def adopt(self) -> None:
-        """Find every run that an earlier daemon began."""
+    async def adopt(self) -> list[str]:
+        """Find every run that an earlier daemon began; the names of those that ended since."""
 
     def sights(self) -> Mapping[str, Sight]:
         """What is seen now, by instance name. No I/O."""

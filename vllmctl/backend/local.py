@@ -26,6 +26,7 @@ from vllmctl.core.observed import Cause, Diagnosis, End, Exit, Member, Run, Stop
 from vllmctl.core.plan import Action, Forget, KillRun, ResetCount, StartRun, StopRun, TuneRun
 from vllmctl.core.spec import Instance
 from vllmctl.logfile import LogReader, Position
+from vllmctl.ownfiles import open_own, own_folders
 from vllmctl.ports import check_host, choose_port, listens
 from vllmctl.records import (
     EndRecord,
@@ -505,9 +506,9 @@ class LocalBackend:
 
     # -- coming back -------------------------------------------------------------------------
 
-    async def adopt(self) -> None:
+    async def adopt(self) -> list[str]:
         found = await self._in_writer(self._read_state)
-        ended_runs = []
+        ended_runs: dict[str, Coroutine[Any, Any, None]] = {}
         latest = {live.record.instance.name: live for live, _, _ in found}
         for live, begun, ended in found:
             name = live.record.instance.name
@@ -529,13 +530,14 @@ class LocalBackend:
             )
             self._live[name] = live
             if ended:
-                ended_runs.append(self._finish(name, live))
+                ended_runs[name] = self._finish(name, live)
             elif begun is None:
                 self._own(self._wait_for_shim(name, live))
             else:
                 self._adopt_shim(name, live, begun)
 
-        await asyncio.gather(*ended_runs)  # what has ended is never shown as if it lived
+        await asyncio.gather(*ended_runs.values())  # what has ended is never shown as if it lived
+        return list(ended_runs)
 
     def _read_state(self) -> list[tuple[_Live, ShimRecord | None, bool]]:
         """Every run that is found, oldest first, with its shim's record and whether it has ended.
@@ -548,10 +550,8 @@ class LocalBackend:
                 if record is not None:
                     self._records[file.removesuffix(".json")] = record
         found = []
-        for run_id in os.listdir(self._state.runs):
+        for run_id in own_folders(self._state.runs):
             run_dir = self._state.run(run_id)
-            if not os.path.isdir(run_dir):
-                continue  # somebody else's
             run_record = read_record(f"{run_dir}/run.json", RunRecord)
             if run_record is None:  # nothing began without it, unless it was damaged since
                 sweep(run_id, None, None)
@@ -708,7 +708,7 @@ def _run_log(path: str, position: Position | None) -> Iterable[bytes]:
 def _last_words(path: str) -> str:
     """The last line that a shim printed before it was gone; empty if it said nothing."""
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
+        with open(open_own(path, os.O_RDONLY), encoding="utf-8", errors="replace") as file:
             lines = file.read().strip().splitlines()
     except OSError:
         return ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import signal
 import sys
 from collections.abc import Mapping
@@ -12,10 +11,16 @@ from dataclasses import dataclass
 
 from vllmctl import shim
 from vllmctl.core.spec import PORT_PLACEHOLDER, RUN_VARIABLE, Instance
+from vllmctl.ownfiles import create_own
 from vllmctl.records import RunRecord, write_record
 from vllmctl.statedir import StateDir
+from vllmctl.users import another, environment_for
 
-NOT_INHERITED = ("VLLMCTL_", "NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_", "INVOCATION_ID", "JOURNAL_")
+NOT_INHERITED = (
+    "VLLMCTL_", "NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_", "INVOCATION_ID", "JOURNAL_",
+    "SYSTEMD_EXEC_", "MAINPID", "MANAGERPID", "STATE_DIRECTORY", "CACHE_DIRECTORY",
+    "CREDENTIALS_DIRECTORY",
+)  # fmt: skip
 """Beginnings of variable names that belong to the daemon alone (sd_notify(3), systemd.exec(5))."""
 KEEP_ENVIRON = {"SPT_NOENV": "1"}
 """Tells setproctitle, with which vLLM renames its engine and workers, to leave /proc/PID/environ
@@ -62,7 +67,7 @@ class Spawner:
             notice, notice_in = os.pipe()
             ours.callback(os.close, notice_in)
             on_failure.callback(os.close, notice)
-            errors = os.open(f"{run_dir}/shim.err", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            errors = create_own(f"{run_dir}/shim.err")
             ours.callback(os.close, errors)
             with open(spec, "wb", closefd=False) as file:
                 file.write(self._shim_spec(record, run_dir))
@@ -108,12 +113,11 @@ class Spawner:
         if record.cgroup:
             fields += [("cgroup", record.cgroup)]
         environ = self._environ | KEEP_ENVIRON
-        if launch.user is not None:
-            user = pwd.getpwnam(launch.user)
-            groups = os.getgrouplist(user.pw_name, user.pw_gid)
-            fields += [("uid", user.pw_uid), ("gid", user.pw_gid)]
-            fields += [("groups", ",".join(str(group) for group in groups))]
-            environ |= {"HOME": user.pw_dir, "USER": user.pw_name, "LOGNAME": user.pw_name}
+        user = another(launch.user)
+        if user is not None:
+            fields += [("uid", user.uid), ("gid", user.gid)]
+            fields += [("groups", ",".join(str(group) for group in user.groups))]
+            environ = environment_for(user, environ)
         if launch.gpus is not None:
             environ["CUDA_VISIBLE_DEVICES"] = ",".join(str(gpu) for gpu in launch.gpus)
         environ |= dict(launch.env)

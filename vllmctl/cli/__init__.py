@@ -22,6 +22,7 @@ VERBS = {
     "restart": "Stop and start models with their current definition.",
     "status": "Show what runs, and why what does not run does not.",
     "tail": "Show the log of a model.",
+    "events": "Show what happened, oldest first.",
     "validate": "Check models.yaml; needs no daemon.",
     "diff": "Show what a reload would do to each model.",
     "set": "Change a value in models.yaml; comments and form stay.",

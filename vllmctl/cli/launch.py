@@ -12,6 +12,7 @@ import click
 
 from vllmctl.cli.context import Context, Failure
 from vllmctl.control.client import ClientError, NoDaemon
+from vllmctl.ownfiles import open_own
 from vllmctl.statedir import StateDirError
 
 PATIENCE = 120.0
@@ -32,8 +33,8 @@ def ensure_daemon(context: Context) -> bool:
     try:
         context.state.prepare()
         _rotate(context.state.daemon_log)
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        log = open(os.open(context.state.daemon_log, flags, 0o600), "ab")  # noqa: SIM115 - below
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        log = open(open_own(context.state.daemon_log, flags), "ab")  # noqa: SIM115 - below
     except StateDirError as error:
         raise Failure(str(error), 2) from None
     with log:
@@ -89,7 +90,7 @@ def _answers(context: Context) -> bool:
 
 def _asking(path: str, begin: int) -> str:
     """What the daemon says that it waits for; empty if it waits for nothing."""
-    with open(path, "rb") as file:
+    with open(open_own(path, os.O_RDONLY), "rb") as file:
         file.seek(begin)
         lines = file.read().decode(errors="replace").splitlines()
     return next((line for line in reversed(lines) if line.startswith("asking ")), "")
@@ -97,7 +98,7 @@ def _asking(path: str, begin: int) -> str:
 
 def _said(path: str, begin: int, code: int) -> str:
     """What the daemon printed before it ended, without its own prefix."""
-    with open(path, "rb") as file:
+    with open(open_own(path, os.O_RDONLY), "rb") as file:
         file.seek(begin)
         lines = file.read().decode(errors="replace").strip().splitlines()
     own = [line.removeprefix("vllmctl: ") for line in lines if line.startswith("vllmctl: ")]

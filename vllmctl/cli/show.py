@@ -20,7 +20,7 @@ from vllmctl.cli.output import plain_text
 def command(context: Context, name: str, as_json: bool) -> None:
     """Show the definition that is in effect: command, environment, and where each value is from.
 
-    Secrets are hidden.
+    Secrets are hidden, and so is what stands in an env_file.
     """
     from urllib.parse import quote
 

@@ -23,9 +23,11 @@ _ABOUT = {
 """Words behind it that make it tell *about* a secret: HF_TOKEN_PATH, token-threshold."""
 _SECRET_VALUE = re.compile(
     r"(hf_[A-Za-z0-9]{16}|sk-(?=[\w-]*\d)[\w-]{16}|gh[pousr]_\w{16}|github_pat_\w{16}|glpat-[\w-]{16}"
-    r"|xox[a-z]-[\w-]{10}|AKIA[A-Z0-9]{12}|eyJ[\w-]{16}|-----BEGIN )[^\s'\"]*"
+    r"|xox[a-z]-[\w-]{10}|AKIA[A-Z0-9]{12}|eyJ[\w-]{16}|-----BEGIN "
+    r"|[A-Za-z][A-Za-z0-9+.-]{0,20}://[^\s/:@'\"]{0,200}:[^\s/@'\"]{1,200}@)[^\s'\"]*"
 )
-"""Tokens of Hugging Face, OpenAI, GitHub, GitLab, Slack, AWS; a JWT; a private key."""
+"""Tokens of Hugging Face, OpenAI, GitHub, GitLab, Slack, AWS; a JWT; a private key; a URL with a
+password in it."""
 _SHORTEST = 6
 """Characters of a secret that is looked for in other texts; less would match ordinary words."""
 _SPECIAL_TOKEN = re.compile(r"<.*>|\[.*\]")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from vllmctl.config.definition import Definition, Reader
 from vllmctl.config.errors import Path, Place, Problems, dotted
 from vllmctl.config.nodes import Listing, Node, Scalar, Table, leaves, plain
-from vllmctl.config.secrets import HIDDEN, is_secret, looks_secret, without_secrets
+from vllmctl.config.secrets import HIDDEN, without_secrets
 from vllmctl.config.validate import hidden
 from vllmctl.core.spec import Setting, Source
 
@@ -24,18 +24,17 @@ def settings_of(
         own = read.path(*path)[0] == "models"
         if not isinstance(node, Table):  # an empty one says nothing
             found[path] = _setting(path, node, Source.MODEL if own else Source.DEFAULTS)
-    for name, (value, place) in env_files.items():
+    for name, (_, place) in env_files.items():
         path = ("env", name)
-        if path not in found:
-            secret = is_secret(path) or looks_secret(value)
+        if path not in found:  # what is kept out of models.yaml is not shown, whatever its name
             found[path] = Setting(
                 path=dotted(path),
-                value=HIDDEN if secret else value,
+                value=HIDDEN,
                 source=Source.ENV_FILE,
                 file=place.file,
                 line=place.line,
                 column=place.column,
-                hidden=secret,
+                hidden=True,
             )
     return list(found.values())
 

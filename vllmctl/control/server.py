@@ -7,13 +7,13 @@ decides nothing and changes nothing by itself.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import socket
 import struct
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Protocol
 
 from aiohttp import web
@@ -25,8 +25,8 @@ from vllmctl.core.select import UnknownName
 MODEL_VERBS = ("start", "stop", "restart")
 LOOK_AT_READER = 1.0
 """Seconds between two looks whether the reader of a quiet stream is still there."""
-LONGEST_NUMBER = 9
-"""Digits of a number in a query."""
+LONGEST_NUMBER = 18
+"""Digits of a number in a query; the id of an event has 13."""
 
 
 class Refused(Exception):
@@ -59,7 +59,7 @@ class Service(Protocol):
 
     def log(self, word: str, lines: int, follow: bool) -> AsyncIterator[bytes]: ...
 
-    def events(self, count: int, follow: bool) -> AsyncIterator[dict[str, str]]: ...
+    def events(self, lines: int, after: int | None, follow: bool) -> AsyncIterator[bytes]: ...
 
 
 class ControlServer:
@@ -89,7 +89,10 @@ class ControlServer:
         logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
 
     async def open(self) -> None:
-        """Bind and listen. The caller holds the state directory's lock: a socket there is stale."""
+        """Bind and listen. The caller holds the state directory's lock: a socket there is stale.
+
+        Raises OSError if something is there that cannot be taken away.
+        """
         try:
             os.unlink(self._path)
         except FileNotFoundError:
@@ -105,10 +108,8 @@ class ControlServer:
 
     async def close(self) -> None:
         await self._runner.cleanup()
-        try:
+        with suppress(OSError):  # the server's clean-up has done it; or it never was ours
             os.unlink(self._path)
-        except FileNotFoundError:
-            pass  # the server's clean-up has done it
 
     @web.middleware
     async def _guard(
@@ -185,13 +186,11 @@ class ControlServer:
         return await self._stream(request, "text/plain", chunks)
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
-        events = self._service.events(_number(request, "lines", 100), _flag(request, "follow"))
-
-        async def lines() -> AsyncIterator[bytes]:
-            async for event in events:
-                yield json.dumps(event, ensure_ascii=False).encode() + b"\n"
-
-        return await self._stream(request, "application/x-ndjson", lines())
+        after = _number(request, "after", 0) if "after" in request.query else None
+        lines = self._service.events(
+            _number(request, "lines", 100), after, _flag(request, "follow")
+        )
+        return await self._stream(request, "application/x-ndjson", lines)
 
     async def _stream(
         self, request: web.Request, kind: str, chunks: AsyncIterator[bytes]

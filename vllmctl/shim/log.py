@@ -1,5 +1,6 @@
 """The log of an instance: one writer, rotated by size, never in the way of the model."""
 
+import errno
 import os
 import stat
 import time
@@ -29,7 +30,7 @@ class Log:
         self._fd = -1
         self._retry_at = 0.0
         try:
-            self._use(os.open(path, OPEN))
+            self._use(self._open_ours())
         except FileNotFoundError:
             self._use(self._make())
 
@@ -117,11 +118,19 @@ class Log:
         """The file there, open; made if there is none. What is no file is moved out of the way."""
         try:
             if stat.S_ISREG(os.lstat(self.path).st_mode):
-                return os.open(self.path, OPEN)
+                return self._open_ours()
             os.rename(self.path, f"{self.path}.aside")  # a link is not followed, whoever made it
         except FileNotFoundError:
             pass  # made below
         return self._make()
+
+    def _open_ours(self) -> int:
+        fd = os.open(self.path, OPEN)
+        status = os.fstat(fd)
+        if stat.S_ISFIFO(status.st_mode) or status.st_uid != os.geteuid():
+            os.close(fd)
+            raise PermissionError(errno.EPERM, "somebody else would read along")
+        return fd
 
     def _make(self) -> int:
         fd = self._create()

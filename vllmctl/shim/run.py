@@ -111,6 +111,7 @@ class Run:
             step = "user"
             if spec.identity:
                 uid, gid, groups = spec.identity
+                os.fchown(1, uid, gid)  # else he could not open /dev/stderr: proc_pid_fd(5)
                 os.setgroups(groups)
                 os.setgid(gid)
                 os.setuid(uid)

@@ -192,7 +192,8 @@ def by_ending(
 
 _EXEC_HINTS = {
     errno.ENOENT: "install it, or correct `executable:` or `command:`",
-    errno.EACCES: "make it executable, or correct `executable:` or `command:`",
+    errno.EACCES: "see that it, and every directory above it, may be executed (by the model's "
+    "`user:`, if it has one), or correct `executable:` or `command:`",
     errno.ENOTDIR: "correct `executable:` or `command:`",
     errno.E2BIG: "shorten it: Linux allows 128 KiB for one word or variable, and some MB in all",
     errno.ENOEXEC: "it is no program for this machine: correct `executable:` or `command:`",
@@ -206,10 +207,19 @@ _STEPS = {
 }
 
 
+_STEP_HINTS = {
+    "workdir": "see that it is there, and that the model's `user:` may enter it and what is above "
+    "it, or name another `workdir:`",
+    "user": "only a daemon that runs as root can give a model another user: run it as root, or "
+    "remove `user:`",
+}
+
+
 def _by_exec_error(argv0: str, number: int, step: str) -> Diagnosis:
     what = _STEPS.get(step, f"was not started ({step})")
-    hint = _EXEC_HINTS.get(number, "") if step == "exec" else ""
-    certain = (step == "exec" and number in _EXEC_HINTS) or step in ("user", "limits")
+    hint = _EXEC_HINTS.get(number, "") if step == "exec" else _STEP_HINTS.get(step, "")
+    forbidden = step == "workdir" and number == errno.EACCES
+    certain = (step == "exec" and number in _EXEC_HINTS) or step in ("user", "limits") or forbidden
     return Diagnosis("exec_failed", not certain, f"{argv0} {what}: {os.strerror(number)}", hint)
 
 

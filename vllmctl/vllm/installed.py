@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import json
 import os
-import pwd
 import re
 import select
 import shutil
@@ -23,6 +22,8 @@ from dataclasses import dataclass
 from glob import escape, glob
 from typing import Any
 
+from vllmctl.ownfiles import create_own, open_own
+from vllmctl.users import another, environment_for
 from vllmctl.vllm.flags import FlagList, from_document, parse_help, shipped, to_document
 
 PATIENCE = 60.0
@@ -142,7 +143,7 @@ class Installations:
 
     def _recall(self, key: str) -> Answer | None:
         try:
-            with open(self._place(key), encoding="utf-8") as file:
+            with open(open_own(self._place(key), os.O_RDONLY), encoding="utf-8") as file:
                 return Answer(from_document(json.load(file)))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None  # not there, or damaged: it is asked again
@@ -152,7 +153,7 @@ class Installations:
         temporary = f"{place}.{os.getpid()}"
         try:
             os.makedirs(self._folder, mode=0o700, exist_ok=True)
-            with open(temporary, "w", encoding="utf-8") as file:
+            with open(create_own(temporary), "w", encoding="utf-8") as file:
                 json.dump(to_document(flags), file)
             os.replace(temporary, place)
         except OSError:  # a full disk, a read-only home: it is asked again the next time
@@ -180,15 +181,12 @@ class Installations:
     def _output(self, words: Sequence[str], call: Call) -> str:
         """What it prints, until it ends or PATIENCE does. Whatever it started is ended with it."""
         rights: dict[str, Any] = {}
-        environ = {**self._environ, **dict(call.env), **QUIET}
-        if call.user is not None and os.geteuid() == 0:  # never a user's program with root's rights
-            user = pwd.getpwnam(call.user)
-            rights = {
-                "user": user.pw_uid,
-                "group": user.pw_gid,
-                "extra_groups": os.getgrouplist(user.pw_name, user.pw_gid),
-            }
-            environ |= {"HOME": user.pw_dir, "USER": user.pw_name, "LOGNAME": user.pw_name}
+        environ = dict(self._environ)
+        user = another(call.user)
+        if user is not None and os.geteuid() == 0:  # never a user's program with root's rights
+            rights = {"user": user.uid, "group": user.gid, "extra_groups": user.groups}
+            environ = environment_for(user, environ)
+        environ |= {**dict(call.env), **QUIET}
         with subprocess.Popen(
             words,
             stdin=subprocess.DEVNULL,
