@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import stat
 import subprocess
 import sys
@@ -180,9 +181,13 @@ def test_a_record_of_a_newer_program_is_still_read(tmp_path: Path) -> None:
 def test_a_write_that_fails_leaves_the_old_record(tmp_path: Path) -> None:
     path = str(tmp_path / "daemon.json")
     write_record(path, RECORD)
-    (tmp_path / "daemon.json.tmp").mkdir()
-    with pytest.raises(OSError, match="Is a directory"):
-        write_record(path, DaemonRecord(1, "2", RECORD.started, "x"))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))  # as a disk that is full would
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write_record(path, DaemonRecord(1, "2", RECORD.started, "x"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert read_record(path, DaemonRecord) == RECORD
 
 

@@ -649,7 +649,7 @@ def test_a_stop_goes_on_under_a_new_daemon_and_is_never_shown_as_running(site: S
     site.ok("start", "--no-wait")
     site.wait_state("chat", "FATAL")
     moves = [e["event"] for e in site.events("chat") if e in site.events()[seen:]]
-    assert moves == ["STOPPING", "FATAL"]
+    assert moves == ["adopted", "STOPPING", "FATAL"]
     assert site.model("chat")["last_exit"]["diagnosis"]["class"] == "engine_hang"
 
 
