@@ -121,10 +121,10 @@ class StateDir:
             self._check_ownership()
             for folder in (self.instances, self.runs, self.logs):
                 os.makedirs(folder, mode=0o700, exist_ok=True)
-            probe = f"{self.root}/.probe-{os.getpid()}"  # several may look at once
+            probe = f"{self.root}/.probe"  # one name: who dies here leaves nothing for long
             with open(probe, "w"):
                 pass
-            os.unlink(probe)
+            _unlink(probe)
         except OSError as error:
             raise StateDirError(
                 f"the state directory {self.root} cannot be used: {error.strerror} "
@@ -158,3 +158,10 @@ class StateDir:
             os.close(fd)
             raise LockHeld from None
         return fd
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass  # another one has looked at the same time

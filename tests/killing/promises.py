@@ -20,7 +20,7 @@ ON_THE_LOOP = re.compile(
     # A pipe that is not waited for, and what costs a process but a look.
     r"runs/ID/control (opened|written)|pidfd opened|child reaped"
     # Before anybody can ask: nothing is delayed yet.
-    r"|lock .*|\.probe-PID .*|the state directory .*|(instances|runs|logs) made"
+    r"|lock .*|\.probe .*|the state directory .*|(instances|runs|logs) made"
     r"|daemon\.json.*|vllmctl\.sock .*"
 )
 """The daemon's steps that its loop may take itself; the rest is a thread's."""
@@ -80,13 +80,13 @@ def _never_a_false_exit(
     for name in ("subject", "deaf"):
         end = stage.record(name).end
         account = stage.account(name).get(end.run[:8]) if end else None
-        if end is None or (account is None and end.run[:8] not in stage.printed(name)[0]):
-            continue  # it was struck before it could give account
+        if end is None or account is None:
+            continue  # of an act before this one, or before it could give account
         said = (end.exit.code, end.exit.signal)
         if said == (None, None):
             if not unknown_is_true:
                 yield 3, f"the exit of {name} is unknown, and its shim was there to see it"
-        elif account is not None and said not in _true_exits(account.code):
+        elif said not in _true_exits(account.code):
             yield 3, f"{name} exited with {account.code}, and its last exit is {said}"
     if act.hero == "brief" and (end := stage.record("brief").end):
         allowed = (5, None) if unknown_is_true else (5,)
@@ -160,7 +160,7 @@ def _never_a_silent_state(stage: Stage) -> Iterator[tuple[int, str]]:
 def _never_a_stall(stage: Stage) -> Iterator[tuple[int, str]]:
     blocking = {
         line.step for line in stage.lines()
-        if line.on_loop and line.actor == "daemon" and not ON_THE_LOOP.fullmatch(line.step)
+        if line.what == "begin" and line.on_loop and line.actor == "daemon" and not ON_THE_LOOP.fullmatch(line.step)
     }  # fmt: skip
     for step in sorted(blocking):
         yield 8, f"the loop itself did: {step}"

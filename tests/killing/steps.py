@@ -71,19 +71,22 @@ class Steps:
             fd = _open(self._order, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return  # no order
-        order = _read(fd, 1000).decode()
+        order = _read(fd, 1000).decode().split("\t")
         _close(fd)
-        failure = order.rpartition("\t")[2] if moment == "before" else ""
-        if order not in (f"{self.actor}\t{name}\t{moment}", f"{self.actor}\t{name}\t{failure}"):
+        if order[:2] != [self.actor, name]:
+            return
+        how = order[2]
+        if moment != ("after" if how == "after" else "before"):
             return
         try:
             _rename(self._order, self._claimed)
         except OSError:
             return  # another thread was quicker
         self._note("struck", name)
-        if failure.startswith("E"):
-            number = getattr(errno, failure)
+        if how.startswith("E"):
+            number = getattr(errno, how)
             raise OSError(number, os.strerror(number), name)
+        self._here.step = "death"
         _kill(os.getpid(), signal.SIGKILL)
 
     def _note(self, what: str, name: str) -> None:
