@@ -12,7 +12,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .stage import Stage
+from .stage import SETTLED, Stage
 
 CODE = 3
 """What the subject exits with in the acts where it leaves by itself."""
@@ -109,6 +109,13 @@ def _lose_the_shim(stage: Stage) -> None:
     os.kill(shim.shim.pid, signal.SIGKILL)
 
 
+def _begin_no_shim(stage: Stage) -> None:
+    """The daemon dies between writing a run down and executing its shim."""
+    stage.order("daemon", "shim spawned", "before")
+    stage.ask("POST", "/v1/models/subject/restart")
+    stage.wait("the daemon to be struck", lambda: not stage.daemon_lives())
+
+
 # -- commands --------------------------------------------------------------------------------
 
 
@@ -116,6 +123,7 @@ def _hold(name: str) -> Callable[[Stage], None]:
     def prepare(stage: Stage) -> None:
         stage.ask("POST", f"/v1/models/{name}/stop")
         stage.wait(f"{name} to stop", lambda: stage.state(name) == "STOPPED")
+        stage.wait("its run to be cleared away", lambda: stage.runs() == len(SETTLED) - 1)
 
     return prepare
 
@@ -203,6 +211,7 @@ ACTS = (
     Act("come back", _up, Stage.kill_daemon),
     Act("come back to an end", _up, _end_alone, starts=1),
     Act("come back to a lost shim", _up, _lose_both, starts=1),
+    Act("come back to no shim", _up, _begin_no_shim, starts=1),
     Act("leave the models", _leave),
     Act("shut down", _shut_down, takes_all=True),
     Act("stop", _stop("subject"), holds=True),

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import queue
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from . import promises
 from .acts import ACTS, Act, Play
 from .stage import Line, Stage
 
-MOMENTS = {"begin": "before", "done": "after"}
+STEPS = Path(__file__).parent / "steps.txt"
+"""Every step of every act, as `make kill-steps` has recorded them."""
 QUIET = 0.4
 """Seconds without a new step after which an act is over."""
 
@@ -34,14 +38,13 @@ class Outcome:
 
     cell: Cell
     found: str
-    """In which state the daemon that was there afterwards first saw the hero."""
+    """In which state the hero was first seen afterwards."""
     broken: tuple[tuple[int, str], ...]
     """(promise, how); promise 0: the cell itself did not work."""
     seconds: float
 
 
-def act_named(name: str) -> Act:
-    return next(act for act in ACTS if act.name == name)
+# -- which cells there are -------------------------------------------------------------------
 
 
 def record(stage: Stage, act: Act) -> list[Line]:
@@ -59,15 +62,30 @@ def record(stage: Stage, act: Act) -> list[Line]:
     return stage.lines()
 
 
-def cells(act: Act, lines: Iterable[Line]) -> list[Cell]:
-    """The cells of an act, from a record of it: of the daemon, and of the hero's shim."""
+def steps_of(act: Act, lines: Iterable[Line]) -> list[str]:
+    """The steps of an act by a record of it, as lines of steps.txt; only a hero's shim counts.
+
+    A step that is begun and never done, because it replaces the process, has no `after`.
+    """
     actors = {"daemon", f"shim of {act.hero}", f"leader of {act.hero}"}
-    found = {
-        Cell(act.name, line.actor, line.step, MOMENTS[line.what]): None
-        for line in lines
-        if line.what in MOMENTS and line.actor in actors
-    }
-    return list(found)
+    steps = dict.fromkeys((line.actor, line.step) for line in lines if line.actor in actors)
+    done = {(line.actor, line.step) for line in lines if line.what == "done"}
+    return [
+        f"{act.name}: {actor}: {step}{'' if (actor, step) in done else ' (before)'}"
+        for actor, step in sorted(steps)
+        if (actor, step) in done or step == "leader executed"
+    ]
+
+
+def all_cells() -> list[Cell]:
+    """The whole matrix."""
+    found = []
+    for line in STEPS.read_text().splitlines():
+        act, actor, step = line.split(": ", 2)
+        step, only_before = step.removesuffix(" (before)"), step.endswith(" (before)")
+        found += [Cell(act, actor, step, "before")]
+        found += [] if only_before else [Cell(act, actor, step, "after")]
+    return found
 
 
 def unnamed(lines: Iterable[Line]) -> list[str]:
@@ -75,9 +93,24 @@ def unnamed(lines: Iterable[Line]) -> list[str]:
     return [f"{line.actor}: {line.step}" for line in lines if line.what == "unnamed"]
 
 
+def unlisted(lines: Iterable[Line]) -> list[str]:
+    """Steps that no act of steps.txt has; what the next daemon finds may be another act's."""
+    known = {(_kind(cell.actor), cell.step) for cell in all_cells()}
+    seen = {(_kind(line.actor), line.step) for line in lines if line.what == "done"}
+    return [f"{actor}: {step}; see `make kill-steps`" for actor, step in sorted(seen - known)]
+
+
+def _kind(actor: str) -> str:
+    """Daemon, shim or leader, whosoever's."""
+    return actor.partition(" ")[0]
+
+
+# -- playing them ----------------------------------------------------------------------------
+
+
 def play(stage: Stage, cell: Cell) -> Outcome:
     """Play the act until it is struck there, come back, and hold everything to the promises."""
-    act, begin = act_named(cell.act), time.monotonic()
+    act, begin = next(act for act in ACTS if act.name == cell.act), time.monotonic()
     trouble: list[tuple[int, str]] = []
     found = ""
     try:
@@ -88,10 +121,11 @@ def play(stage: Stage, cell: Cell) -> Outcome:
         stage.order(cell.actor, cell.step, cell.moment)
         one = Play(stage)
         act.perform(one)
-        struck = stage.wait(f"somebody to be struck {cell}", stage.struck)
+        struck = stage.wait(f"somebody to be struck: {cell}", stage.struck)
         found = _come_back(stage, act, cell)
         trouble += promises.broken(stage, act, before, struck, one.answered)
-        trouble += [(0, line) for line in unnamed(stage.lines())]
+        trouble += [(0, f"no step: {what}") for what in unnamed(stage.lines())]
+        trouble += [(0, f"not in steps.txt: {what}") for what in unlisted(stage.lines())]
         stage.settle()
         trouble += [(2, f"left in the state directory: {what}") for what in promises.untidy(stage)]
     except AssertionError as error:
@@ -123,3 +157,50 @@ def at_rest(stage: Stage) -> bool:
         or model["state"] in ("STOPPED", "EXITED", "FATAL")
         for model in models.values()
     )
+
+
+def play_all(cells: Iterable[Cell], at_once: int) -> Iterator[Outcome]:
+    """The outcomes as they come, from `at_once` stages; a failure takes its stage along."""
+    todo: queue.SimpleQueue[Cell] = queue.SimpleQueue()
+    done: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
+    for cell in cells:
+        todo.put(cell)
+    leave = threading.Event()
+    workers = [
+        threading.Thread(target=_work, args=(todo, done, leave), daemon=True)
+        for _ in range(at_once)
+    ]
+    for worker in workers:
+        worker.start()
+    try:
+        working = at_once
+        while working:
+            outcome = done.get()
+            if outcome is None:
+                working -= 1
+            else:
+                yield outcome
+    finally:
+        leave.set()
+        for worker in workers:
+            worker.join()
+
+
+def _work(
+    todo: queue.SimpleQueue[Cell],
+    done: queue.SimpleQueue[Outcome | None],
+    leave: threading.Event,
+) -> None:
+    stage = Stage()
+    try:
+        while not leave.is_set():
+            outcome = play(stage, todo.get_nowait())
+            done.put(outcome)
+            if outcome.broken:
+                stage.close()
+                stage = Stage()
+    except queue.Empty:
+        pass  # all were played
+    finally:
+        stage.close()
+        done.put(None)

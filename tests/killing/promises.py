@@ -171,6 +171,6 @@ def untidy(stage: Stage) -> list[str]:
     root = stage.site.state.root
     found = [name for name in os.listdir(root) if not KNOWN_FILES.fullmatch(name)]
     found += [str(path) for path in Path(root).rglob("*.damaged")]
-    if len(os.listdir(stage.site.state.runs)) != len(SETTLED):
+    if stage.runs() != len(SETTLED):
         found.append("runs of the past")
     return found

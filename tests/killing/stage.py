@@ -171,7 +171,7 @@ class Stage:
             if models.get(name, {}).get("state") != "STOPPED":
                 self.ask("POST", f"/v1/models/{name}/stop")
         self.wait("all to be settled", self._settled)
-        self.wait("nothing to be left to clear away", self._clear)
+        self.wait("what is over to be cleared away", lambda: self.runs() == len(SETTLED))
 
     def _settled(self) -> bool:
         models = self.models()
@@ -180,10 +180,6 @@ class Stage:
             and models[name]["restarts"]["attempt"] == 0
             for name in SETTLED
         ) and all(models[name]["state"] == "STOPPED" for name in ("deaf", "broken", "brief"))
-
-    def _clear(self) -> bool:
-        """Nothing is left of any run but those that live."""
-        return len(os.listdir(self.site.state.runs)) == len(SETTLED)
 
     def wait(self, what: str, condition: Callable[[], T]) -> T:
         """As `wait_for`; a failure shows the daemon's log."""
@@ -242,6 +238,10 @@ class Stage:
             if "vllmctl-shim" in words and any(str(self.folder) in word for word in words)
             and runs(pid)
         ]  # fmt: skip
+
+    def runs(self) -> int:
+        """How many runs have a directory."""
+        return len(os.listdir(self.site.state.runs))
 
     def record(self, name: str) -> InstanceRecord:
         path = self.site.state.instance_record(name)
