@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import re
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -96,7 +97,11 @@ def unnamed(lines: Iterable[Line]) -> list[str]:
 def unlisted(lines: Iterable[Line]) -> list[str]:
     """Steps that no act of steps.txt has; what the next daemon finds may be another act's."""
     known = {(_kind(cell.actor), cell.step) for cell in all_cells()}
-    seen = {(_kind(line.actor), line.step) for line in lines if line.what == "done"}
+    seen = {
+        (_kind(line.actor), line.step)
+        for line in lines
+        if line.what == "done" and not re.fullmatch("runs/ID/.* removed", line.step)
+    }  # what of a run's directory is left to be removed differs
     return [f"{actor}: {step}; see `make kill-steps`" for actor, step in sorted(seen - known)]
 
 
