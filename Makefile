@@ -7,7 +7,7 @@ QUICKSTART := .quickstart
 VLLMCTL := $(BIN)/vllmctl --state-dir $(QUICKSTART)
 EXAMPLE := examples/quickstart.yaml
 
-.PHONY: help up down test test-vllm flags lint format bench docs wheel clean
+.PHONY: help up down test test-vllm kill-matrix kill-steps flags lint format bench docs wheel clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/:.*  ## /\t/' | expand -t 14
@@ -30,6 +30,13 @@ test: $(STAMP)  ## The tests that need no vLLM
 
 test-vllm: $(STAMP)  ## The tests against real vLLM (CPU), set up in a cache outside the clone
 	@vllm=$$($(PYTHON) scripts/setup-vllm) && VLLMCTL_TEST_VLLM="$$vllm" $(BIN)/pytest -v -m vllm tests/vllm
+
+SHARE := 1
+kill-matrix: $(STAMP)  ## SIGKILL at every step of daemon and shim, as a table (SHARE=4: every fourth)
+	@cd tests && ../$(BIN)/python -m killing --share $(SHARE)
+
+kill-steps: $(STAMP)  ## Write the list of these steps anew
+	@cd tests && ../$(BIN)/python -m killing --record
 
 flags: $(STAMP)  ## Write the shipped list of vLLM's flags, by the vLLM of the tests
 	@vllm=$$($(PYTHON) scripts/setup-vllm) && $(BIN)/python scripts/make-flags "$$vllm"

@@ -30,15 +30,14 @@ DANGEROUS = (
 )
 BY_CHANCE = 6
 
-LOOKING = frozenset(
-    # They ask, reckon, or change only what the process itself has.
-    "WEXITSTATUS WIFSIGNALED WTERMSIG access chdir close dup dup2 fsdecode fsencode fstat geteuid "
-    "getgrouplist getpid listdir lseek memfd_create pipe pread read readlink set_blocking "
-    "set_inheritable setgid setgroups setsid setuid stat strerror umask _exit "
-    "waitid "  # with WNOWAIT
-    "makedirs "  # by mkdir
-    "killpg".split()  # of an installation that was asked for its flags; no run
-)
+LOOKING = [
+    "WEXITSTATUS", "WIFSIGNALED", "WTERMSIG", "access", "chdir", "close", "dup", "dup2",
+    "fsdecode", "fsencode", "fstat", "geteuid", "getgrouplist", "getpid", "listdir", "lseek",
+    "memfd_create", "pipe", "pread", "read", "readlink", "set_blocking", "set_inheritable",
+    "setgid", "setgroups", "setsid", "setuid", "stat", "strerror", "umask", "_exit",
+    "makedirs",
+]  # fmt: skip
+"""Functions that ask, reckon, change only what the process itself has, or act by another one."""
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +92,8 @@ def test_what_no_step_stands_around_is_noticed(tmp_path: Path) -> None:
     )
     root = tmp_path / "state"
     root.mkdir()
-    subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path), str(root)], check=True, cwd=Path(__file__).parent
-    )
+    words = [sys.executable, "-c", code, str(tmp_path), str(root)]
+    subprocess.run(words, check=True, cwd=Path(__file__).parent)
     journal = (tmp_path / "journal").read_text()
     assert "unnamed\tdaemon\tos.mkdir" in journal
     assert "/new" in journal

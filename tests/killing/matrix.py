@@ -1,4 +1,4 @@
-"""Every act, every step of it, before and after: the cells of the matrix, and how each is played."""
+"""Every act, every step of it, before and after: the cells of the matrix, and playing them."""
 
 from __future__ import annotations
 

@@ -15,7 +15,9 @@ else:
     import _signal as signal  # as the shim does
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
-_SIGNALS = {number: name for name, number in vars(signal).items() if re.fullmatch("SIG[A-Z]+", name)}
+_SIGNALS = {
+    number: name for name, number in vars(signal).items() if re.fullmatch("SIG[A-Z]+", name)
+}
 _GENERAL = (
     (re.compile(r"\b[0-9a-f]{32}\b"), "ID"),
     (re.compile(r"^(logs/).+?(\.log.*)$"), r"\1NAME\2"),

@@ -72,9 +72,7 @@ def _never_an_orphan(stage: Stage) -> Iterator[tuple[int, str]]:
         yield 2, f"shim {pid} of no living run lives"
 
 
-def _never_a_false_exit(
-    stage: Stage, act: Act, struck: Line | None
-) -> Iterator[tuple[int, str]]:
+def _never_a_false_exit(stage: Stage, act: Act, struck: Line | None) -> Iterator[tuple[int, str]]:
     lost = "lost shim" in act.name or "lose" in act.name
     unknown_is_true = lost or (struck is not None and struck.actor.startswith("shim"))
     for name in ("subject", "deaf"):
@@ -158,10 +156,9 @@ def _never_a_silent_state(stage: Stage) -> Iterator[tuple[int, str]]:
 
 
 def _never_a_stall(stage: Stage) -> Iterator[tuple[int, str]]:
-    blocking = {
-        line.step for line in stage.lines()
-        if line.what == "begin" and line.on_loop and line.actor == "daemon" and not ON_THE_LOOP.fullmatch(line.step)
-    }  # fmt: skip
+    own = (line for line in stage.lines() if line.actor == "daemon" and line.on_loop)
+    steps = {line.step for line in own if line.what == "begin"}
+    blocking = {step for step in steps if not ON_THE_LOOP.fullmatch(step)}
     for step in sorted(blocking):
         yield 8, f"the loop itself did: {step}"
 

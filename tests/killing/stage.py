@@ -250,7 +250,7 @@ class Stage:
     def shim_of(self, name: str) -> ShimRecord | None:
         """The record of the shim of the run that lives, or lived last."""
         run = self.record(name).run
-        return run and read_record(f"{self.site.state.run(run)}/shim.json", ShimRecord) or None
+        return (run and read_record(f"{self.site.state.run(run)}/shim.json", ShimRecord)) or None
 
     def account(self, name: str) -> dict[str, Account]:
         """What a player did, by the first letters of the run."""

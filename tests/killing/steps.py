@@ -19,14 +19,15 @@ from typing import Any
 
 from .names import WRITING, Names, signal
 
-PROCESS_EVENTS = frozenset(
-    "os.fork os.forkpty os.posix_spawn os.exec os.spawn os.system os.kill os.killpg "
-    "subprocess.Popen signal.pthread_kill".split()
-)
-FILE_EVENTS = frozenset(
-    "open os.rename os.remove os.mkdir os.rmdir os.link os.symlink os.truncate os.chmod os.chown "
-    "os.utime os.setxattr os.removexattr fcntl.flock fcntl.lockf socket.bind".split()
-)
+PROCESS_EVENTS = frozenset([
+    "os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.spawn", "os.system", "os.kill",
+    "os.killpg", "subprocess.Popen", "signal.pthread_kill",
+])  # fmt: skip
+FILE_EVENTS = frozenset([
+    "open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink",
+    "os.truncate", "os.chmod", "os.chown", "os.utime", "os.setxattr", "os.removexattr",
+    "fcntl.flock", "fcntl.lockf", "socket.bind",
+])  # fmt: skip
 
 # As they were: what is below must not be a step itself.
 _open, _read, _write, _close, _rename, _kill = (
