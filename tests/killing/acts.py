@@ -61,6 +61,8 @@ class Act:
     """Whose shim may be struck."""
     holds: bool = False
     """Whether the hero is stopped by hand, once that was answered."""
+    ends_daemon: bool = False
+    """Whether the daemon ends by itself, whoever else is struck."""
     takes_all: bool = False
     """Whether the daemon takes the models along, or brings them up again."""
 
@@ -212,8 +214,8 @@ ACTS = (
     Act("come back to an end", _up, _end_alone, starts=1),
     Act("come back to a lost shim", _up, _lose_both, starts=1),
     Act("come back to no shim", _up, _begin_no_shim, starts=1),
-    Act("leave the models", _leave),
-    Act("shut down", _shut_down, takes_all=True),
+    Act("leave the models", _leave, ends_daemon=True),
+    Act("shut down", _shut_down, ends_daemon=True, takes_all=True),
     Act("stop", _stop("subject"), holds=True),
     Act("stop what is deaf", _stop("deaf"), _start_deaf, hero="deaf", holds=True),
     Act("start", _start("subject", "RUNNING"), _hold("subject"), starts=1),

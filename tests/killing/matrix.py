@@ -12,10 +12,12 @@ from pathlib import Path
 
 from . import promises
 from .acts import ACTS, Act, Play
-from .stage import Line, Stage
+from .stage import PATIENCE, Line, Stage
 
 STEPS = Path(__file__).parent / "steps.txt"
 """Every step of every act, as `make kill-steps` has recorded them."""
+REAPED = "child reaped"
+"""A step that a daemon takes only with a shim that it has begun itself."""
 QUIET = 0.4
 """Seconds without a new step after which an act is over."""
 
@@ -120,6 +122,8 @@ def play(stage: Stage, cell: Cell) -> Outcome:
     found = ""
     try:
         stage.settle()
+        if cell.step == REAPED:
+            stage.renew()
         act.prepare(stage)
         stage.forget()
         before = promises.Before.of(stage)
@@ -127,7 +131,10 @@ def play(stage: Stage, cell: Cell) -> Outcome:
         one = Play(stage)
         act.perform(one)
         struck = stage.wait(f"somebody to be struck: {cell}", stage.struck)
-        found = _come_back(stage, act, cell)
+        _let_it_end(stage, act, cell)
+        if act.takes_all and act.ends_daemon and cell.actor != "daemon":
+            trouble += promises.never_an_orphan(stage, living=())
+        found = _come_back(stage, act)
         trouble += promises.broken(stage, act, before, struck, one.answered)
         trouble += [(0, f"no step: {what}") for what in unnamed(stage.lines())]
         trouble += [(0, f"not in steps.txt: {what}") for what in unlisted(stage.lines())]
@@ -140,12 +147,19 @@ def play(stage: Stage, cell: Cell) -> Outcome:
     return Outcome(cell, found, tuple(trouble), time.monotonic() - begin)
 
 
-def _come_back(stage: Stage, act: Act, cell: Cell) -> str:
-    """Start a daemon where none is left, and wait until nothing moves any more."""
+def _let_it_end(stage: Stage, act: Act, cell: Cell) -> None:
+    """Wait for a daemon that was killed, or that the act ends."""
+    assert stage.daemon is not None
     if cell.actor == "daemon":
-        assert stage.daemon is not None
-        code = stage.daemon.wait(20)
+        code = stage.daemon.wait(PATIENCE)
         assert code == -9, f"the daemon was not killed: it ended with {code}"
+    elif act.ends_daemon:
+        code = stage.daemon.wait(PATIENCE)
+        assert code == 0, f"the daemon ended with {code}"
+
+
+def _come_back(stage: Stage, act: Act) -> str:
+    """Start a daemon where none is left, and wait until nothing moves any more."""
     if not stage.daemon_lives():
         stage.start_daemon()
     stage.wait("the daemon to answer", lambda: stage.ask("GET", "/v1/plan"))

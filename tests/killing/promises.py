@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from vllmctl.records import EndRecord
 
 from .acts import Act
 from .stage import SETTLED, Line, Stage
 
 KEEP = 60
+"""Files of a player's log that are kept."""
+LOST = "shim"
+"""In the name of the acts that begin or go on with the loss of a shim."""
 KNOWN_FILES = re.compile(
     r"(lock|vllmctl\.sock|(daemon|intent|config)\.json(\.tmp)?|events\.jsonl(\.1)?"
     r"|instances|runs|logs)"
@@ -31,13 +36,17 @@ class Before:
     """What was there before the act."""
 
     engine: int
+    """The leader of the engine."""
     subjects: frozenset[str]
+    """The subject's runs."""
+    brief: EndRecord | None
+    """How `brief` had ended."""
 
     @classmethod
     def of(cls, stage: Stage) -> Before:
         engine = stage.shim_of("engine")
         subjects = frozenset(stage.account("subject"))
-        return cls(engine.leader.pid if engine else 0, subjects)
+        return cls(engine.leader.pid if engine else 0, subjects, stage.record("brief").end)
 
 
 def broken(
@@ -45,8 +54,8 @@ def broken(
 ) -> Iterator[tuple[int, str]]:
     """(promise, how it was broken), on a stage that has come to rest after the act."""
     yield from _never_two(stage)
-    yield from _never_an_orphan(stage)
-    yield from _never_a_false_exit(stage, act, struck)
+    yield from never_an_orphan(stage, stage.models())
+    yield from _never_a_false_exit(stage, act, before, struck)
     yield from _never_lost_intent(stage, act, answered)
     yield from _never_a_lost_line(stage, act, struck)
     yield from _never_a_needless_restart(stage, act, before, struck, answered)
@@ -62,35 +71,38 @@ def _never_two(stage: Stage) -> Iterator[tuple[int, str]]:
         yield 1, violations.read_text().strip()
 
 
-def _never_an_orphan(stage: Stage) -> Iterator[tuple[int, str]]:
-    living = {name: stage.record(name).run for name in stage.models()}
+def never_an_orphan(stage: Stage, living: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """`living`: the instances of which a run may live, the one of the record."""
+    runs = {name: stage.record(name).run for name in living}
     for pid, (name, run) in stage.observer.members().items():
-        if living.get(name) != run:
+        if runs.get(name) != run:
             yield 2, f"process {pid} of a run of {name} that is over lives"
-    shims = [shim.shim.pid for name in living if (shim := stage.shim_of(name))]
+    shims = [shim.shim.pid for name in runs if (shim := stage.shim_of(name))]
     for pid in set(stage.shims()) - set(shims):
         yield 2, f"shim {pid} of no living run lives"
 
 
-def _never_a_false_exit(stage: Stage, act: Act, struck: Line | None) -> Iterator[tuple[int, str]]:
-    lost = "lost shim" in act.name or "lose" in act.name
-    unknown_is_true = lost or (struck is not None and struck.actor.startswith("shim"))
+def _never_a_false_exit(
+    stage: Stage, act: Act, before: Before, struck: Line | None
+) -> Iterator[tuple[int, str]]:
+    """Unknown is true only where the shim that would have seen it was lost."""
+    lost = LOST in act.name or (struck is not None and struck.actor.startswith("shim"))
     for name in ("subject", "deaf"):
         end = stage.record(name).end
         account = stage.account(name).get(end.run[:8]) if end else None
         if end is None or account is None:
             continue  # of an act before this one, or before it could give account
         said = (end.exit.code, end.exit.signal)
-        if said == (None, None):
-            if not unknown_is_true:
-                yield 3, f"the exit of {name} is unknown, and its shim was there to see it"
-        elif said not in _true_exits(account.code):
+        if said not in _true_exits(account.code) and not (lost and said == (None, None)):
             yield 3, f"{name} exited with {account.code}, and its last exit is {said}"
-    if act.hero == "brief" and (end := stage.record("brief").end):
-        allowed = (5, None) if unknown_is_true else (5,)
-        killed = struck is not None and struck.actor.startswith("leader")
-        if end.exit.code not in allowed and not (killed and end.exit.signal == 9):
-            yield 3, f"brief exited with 5, and its last exit is {end.exit}"
+    end = stage.record("brief").end
+    if end is not None and end != before.brief:
+        said = (end.exit.code, end.exit.signal)
+        true = {(5, None), (None, None) if lost else (5, None)}
+        if struck is not None and struck.actor.startswith("leader"):
+            true = {(None, 9)}
+        if said not in true:
+            yield 3, f"brief exited with 5, and its last exit is {said}"
 
 
 def _true_exits(code: int | None) -> tuple[tuple[int | None, int | None], ...]:
@@ -120,8 +132,8 @@ def _never_a_lost_line(stage: Stage, act: Act, struck: Line | None) -> Iterator[
             elif first != 1 and files <= KEEP:
                 yield 5, f"the log of {name} lacks the first {first - 1} lines of a run"
             over = stage.record(name).end
-            lost_shim = "los" in act.name or (struck and struck.actor.startswith("shim"))
-            if over and over.run.startswith(run) and not lost_shim:
+            lost = LOST in act.name or (struck is not None and struck.actor.startswith("shim"))
+            if over and over.run.startswith(run) and not lost:
                 missing = account[run].lines - numbers[-1]
                 if missing > 0:
                     yield 5, f"the log of {name} lacks the last {missing} lines of a run"

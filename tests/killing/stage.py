@@ -26,6 +26,8 @@ TESTS = Path(__file__).parent.parent
 PLAYER = str(TESTS / "killing" / "player.py")
 MARK = "KILLING_STAGE"
 """In the environment of every model of a stage: which stage, which instance."""
+PATIENCE = 20.0
+"""Seconds."""
 SETTLED = ("engine", "subject")
 """Who is RUNNING between two acts. The others are `deaf`, `broken` and `brief`."""
 
@@ -181,10 +183,16 @@ class Stage:
             for name in SETTLED
         ) and all(models[name]["state"] == "STOPPED" for name in ("deaf", "broken", "brief"))
 
+    def renew(self) -> None:
+        """A run of the subject whose shim is the daemon's own child; an adopted one is init's."""
+        before = self.record("subject").run
+        self.ask("POST", "/v1/models/subject/restart")
+        self.wait("another run", lambda: self.record("subject").run != before and self._settled())
+
     def wait(self, what: str, condition: Callable[[], T]) -> T:
         """As `wait_for`; a failure shows the daemon's log."""
         try:
-            return wait_for(condition, what, 20)
+            return wait_for(condition, what, PATIENCE)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.daemon_log()[-3000:]}") from None
 
