@@ -8,7 +8,8 @@ VLLMCTL := $(BIN)/vllmctl --state-dir $(QUICKSTART)
 EXAMPLE := examples/quickstart.yaml
 EXAMPLES ?= 300
 
-.PHONY: help up down test properties test-vllm soak flags lint format bench docs wheel clean
+.PHONY: help up down test properties test-vllm kill-matrix kill-steps soak flags lint format bench docs
+.PHONY: wheel clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/:.*  ## /\t/' | expand -t 14
@@ -39,6 +40,14 @@ SECONDS ?= 600
 MODELS ?= 50
 soak: $(STAMP)  ## Many simulated models, and accidents for minutes (SECONDS=, MODELS=, SEED=)
 	@cd tests && ../$(BIN)/python -m soak --seconds $(SECONDS) --models $(MODELS) $(if $(SEED),--seed $(SEED))
+
+
+SHARE := 1
+kill-matrix: $(STAMP)  ## SIGKILL at every step of daemon and shim, as a table (SHARE=4: every fourth)
+	@cd tests && ../$(BIN)/python -m killing --share $(SHARE)
+
+kill-steps: $(STAMP)  ## Write the list of these steps anew
+	@cd tests && ../$(BIN)/python -m killing --record
 
 flags: $(STAMP)  ## Write the shipped list of vLLM's flags, by the vLLM of the tests
 	@vllm=$$($(PYTHON) scripts/setup-vllm) && $(BIN)/python scripts/make-flags "$$vllm"

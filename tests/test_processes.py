@@ -168,3 +168,16 @@ def test_whoever_sweeps_survives_though_it_bears_the_mark() -> None:
         timeout=60,
     )
     assert done.stdout.split() == ["1", "-9"], done.stderr
+
+
+def test_a_process_that_is_being_executed_is_not_overlooked(tmp_path: Path) -> None:
+    """Between two images it shows no environment; this one executes itself over and over."""
+    script = tmp_path / "again"
+    script.write_text(f"exec sh {script}")
+    environ = {"PATH": os.environ["PATH"], "VLLMCTL_RUN": "restless"}
+    with subprocess.Popen(["sh", str(script)], env=environ) as restless:
+        try:
+            looks = [members("restless", None, None) for _ in range(100)]
+        finally:
+            restless.kill()
+    assert [[pid for pid, _ in found] for found in looks] == [[restless.pid]] * 100

@@ -124,9 +124,12 @@ class StateDir:
             self._check_ownership()
             for folder in (self.instances, self.runs, self.logs):
                 self._prepare_folder(folder)
-            probe = f"{self.root}/.probe-{os.getpid()}"  # several may look at once
-            os.close(create_own(probe))
-            os.unlink(probe)
+            probe = f"{self.root}/.probe"  # one name: who dies here leaves nothing for long
+            try:
+                os.close(create_own(probe))
+            except FileExistsError:
+                pass  # somebody else looks at the same moment
+            _unlink(probe)
         except OSError as error:
             raise StateDirError(
                 f"the state directory {self.root} cannot be used: {error.strerror} "
@@ -184,3 +187,10 @@ class StateDir:
             os.close(fd)
             raise LockHeld from None
         return fd
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass  # another one has looked at the same time

@@ -24,6 +24,11 @@ from vllmctl.records import Process
 from vllmctl.shim.run import KILL_INTERVAL
 from vllmctl.shim.tree import descendants, kill_cgroup, process_stat, process_table, send
 
+EXEC_PATIENCE = 1.0
+"""Seconds that a process may take from its old image to its new one; it takes microseconds, and
+milliseconds on a busy machine."""
+EXEC_POLL = 0.001
+
 
 def alive(process: Process) -> bool:
     """Whether exactly this process runs; a zombie does not."""
@@ -93,10 +98,29 @@ def described(processes: Iterable[tuple[int, int]]) -> tuple[Member, ...]:
 
 def _has_cookie(pid: int, run: str) -> bool:
     try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            return f"{RUN_VARIABLE}={run}".encode() in file.read().split(b"\0")
+        return f"{RUN_VARIABLE}={run}".encode() in _environ(pid).split(b"\0")
     except OSError:
         return False  # gone, or somebody else's
+
+
+def _environ(pid: int) -> bytes:
+    """The environment that a process was executed with.
+
+    In the moment between two images a process shows none: it is looked at again then.
+    """
+    deadline = time.monotonic() + EXEC_PATIENCE
+    while not (environ := _read(f"/proc/{pid}/environ")) and time.monotonic() < deadline:
+        start, end = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[47:49]
+        if start == end != b"0":
+            break  # it has an image, and truly no environment
+        os.readlink(f"/proc/{pid}/exe")  # raises OSError: the kernel's own threads have no image
+        time.sleep(EXEC_POLL)
+    return environ
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def _holds_pipe(pid: int, inode: int) -> bool:
