@@ -6,7 +6,9 @@ what it does not know.
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -17,6 +19,9 @@ from vllmctl.core.observed import Cause, Diagnosis, Exit
 from vllmctl.core.spec import Instance, Setting
 
 T = TypeVar("T")
+
+UNREADABLE = frozenset({errno.EIO, errno.ELOOP, errno.ENXIO})
+"""What a damaged disk, a link to itself, or a socket in the record's place answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,8 @@ class RunRecord:
     port: int | None
     argv: tuple[str, ...]
     """The command as executed, the port filled in."""
+    attempt: int = 0
+    """The count of restarts with this one; should the instance's record be lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,10 +183,26 @@ def write_record(path: str, value: object, *, durable: bool = False) -> None:
 def read_record(path: str, kind: type[T]) -> T | None:
     """The record at `path`; None if there is none. A damaged one is set aside, and is none."""
     try:
-        with open(path, "rb") as file:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO must not hold us up
+        with open(fd, "rb") as file:
             return msgspec.json.decode(file.read(), type=kind)
     except FileNotFoundError:
         return None
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        os.rename(path, f"{path}.damaged")
+    except (msgspec.MsgspecError, UnicodeDecodeError, IsADirectoryError, PermissionError):
+        _set_aside(path)
         return None
+    except OSError as error:
+        if error.errno not in UNREADABLE:
+            raise  # no descriptor, no memory: that says nothing of the record
+        _set_aside(path)
+        return None
+
+
+def _set_aside(path: str) -> None:
+    """Keep it for a person, in the place of one that was damaged earlier."""
+    aside = f"{path}.damaged"
+    if os.path.isdir(aside) and not os.path.islink(aside):
+        shutil.rmtree(aside, ignore_errors=True)
+    elif os.path.lexists(aside):
+        os.unlink(aside)
+    os.rename(path, aside)

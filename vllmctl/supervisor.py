@@ -16,7 +16,7 @@ from vllmctl.backend import Sight
 from vllmctl.backend.local import Ending, LocalBackend
 from vllmctl.clock import Clock
 from vllmctl.config.secrets import is_secret, redacted
-from vllmctl.core import lifecycle
+from vllmctl.core import lifecycle, recovery
 from vllmctl.core.diff import Change, diff
 from vllmctl.core.lifecycle import State
 from vllmctl.core.observed import Diagnosis, Facts, Observed
@@ -127,7 +127,19 @@ class Supervisor:
     async def adopt(self) -> None:
         """Find what an earlier daemon left running. Before anything else is asked of it."""
         self._tell_of_the_file()
-        await self.backend.adopt()
+        await self.backend.adopt(self.keeper.desired.instances, self.intent.generations)
+        if self.intent.lost:
+            await self._rebuild_intent()
+
+    async def _rebuild_intent(self) -> None:
+        shown = recovery.intent_shown(self._observe(()).instances)
+        sentence = "what was asked by hand was lost, and is taken from what runs and how it ended"
+        try:
+            if not await self.intent.rebuild(*shown):
+                return
+        except OSError as error:
+            sentence += f"; it could not be written down: {error}"
+        self._trouble("", sentence)
 
     async def run(self) -> None:
         """Until somebody ends it."""

@@ -12,6 +12,7 @@ from typing import Protocol
 from vllmctl.clock import Stamp
 from vllmctl.core.observed import End, Run
 from vllmctl.core.plan import Action
+from vllmctl.core.spec import Instance
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +35,11 @@ class Sight:
 class Backend(Protocol):
     """What the daemon asks of the place where runs live."""
 
-    async def adopt(self) -> None:
-        """Find every run that an earlier daemon began."""
+    async def adopt(self, wanted: Mapping[str, Instance], generations: Mapping[str, int]) -> None:
+        """Find every run that an earlier daemon began.
+
+        `wanted`, `generations`: what this daemon would run, where a record of a run is lost.
+        """
 
     def sights(self) -> Mapping[str, Sight]:
         """What is seen now, by instance name. No I/O."""

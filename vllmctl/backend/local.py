@@ -7,7 +7,6 @@ them. A run is `live` from the moment its start was decided until its end is wri
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import shutil
 import uuid
@@ -19,8 +18,10 @@ from typing import Any
 
 from vllmctl.backend import Sight
 from vllmctl.backend.processes import alive, sweep
+from vllmctl.backend.remains import Found, Reader
 from vllmctl.backend.spawn import Spawner, with_port
 from vllmctl.clock import Clock, Stamp
+from vllmctl.core import recovery
 from vllmctl.core.observed import Cause, Diagnosis, End, Exit, Run, Stopping
 from vllmctl.core.plan import Action, Forget, ResetCount, StartRun, StopRun, TuneRun
 from vllmctl.core.spec import Instance
@@ -34,7 +35,6 @@ from vllmctl.records import (
     Process,
     RunRecord,
     ShimRecord,
-    StopRecord,
     read_record,
     write_record,
 )
@@ -42,7 +42,8 @@ from vllmctl.shim.tree import descendants, process_table
 from vllmctl.statedir import StateDir
 
 SHIM_POLL = 0.02
-"""Seconds between two looks at a shim that is alive and has not written its record yet."""
+LONGEST_SHIM_POLL = 1.0
+"""Seconds between two looks at a shim that lives and has no record: at first, and at most."""
 LOG_HEAD = 1_000_000
 """Bytes of a run's log that are looked at from its beginning: more than any start prints."""
 LOG_TAIL_CHUNKS = 32
@@ -214,7 +215,9 @@ class LocalBackend:
         old = self._records.get(name, InstanceRecord())
         fixed = instance.launch.port if instance.launch.port != "auto" else None
         argv = with_port(instance, fixed)
-        record = RunRecord(run_id, instance, action.generation, self._clock.stamp(), fixed, argv)
+        record = RunRecord(
+            run_id, instance, action.generation, self._clock.stamp(), fixed, argv, action.attempt
+        )
         run = Run(
             id=run_id,
             launch=instance.launch,
@@ -406,116 +409,123 @@ class LocalBackend:
 
     # -- coming back -------------------------------------------------------------------------
 
-    async def adopt(self) -> None:
-        found = await self._in_writer(self._read_state)
-        ended_runs = []
-        latest = {live.record.instance.name: live for live, _, _ in found}
-        for live, begun, ended in found:
-            name = live.record.instance.name
-            if live is not latest[name]:  # ended long ago, and could not be cleared away then
-                self._attach_if(live, begun)
-                self._own(self._clear(live))
+    async def adopt(self, wanted: Mapping[str, Instance], generations: Mapping[str, int]) -> None:
+        reader = Reader(self._state, self._clock, wanted, generations)
+        found = await self._in_writer(reader.read)
+        self._records = reader.records
+        outcomes = recovery.sort_out(one.remains for one in found)
+        ended = []
+        for one in found:
+            outcome = outcomes[one.remains.run]
+            if isinstance(outcome, recovery.ClearAway) or one.record is None:
+                self._own(self._clear(one))
                 continue
-            record = self._records.get(name, InstanceRecord())
-            if record.end is not None and record.end.run == live.run.id:
-                await self._in_writer(shutil.rmtree, self._state.run(live.run.id), True)
-                continue  # its end was written down already
-            self._records[name] = record = replace(record, run=live.run.id)
-            self._attach_if(live, begun)
-            since = record.running_since
-            live.run = replace(
-                live.run,
-                ready=record.ready_at is not None,
-                running_since=self._clock.at(since) if since else None,
-            )
-            self._live[name] = live
-            if ended:
-                ended_runs.append(self._finish(name, live))
-            elif begun is None:
-                self._own(self._wait_for_shim(name, live))
+            name, live = self._take_up(one, one.record)
+            settled = self._settle(name, live, one, reader)
+            if isinstance(outcome, recovery.TakeEnd):
+                ended.append(settled)
             else:
-                self._adopt_shim(name, live, begun.shim)
+                if isinstance(outcome, recovery.TakeLoss):
+                    self._sweeping.add(name)
+                self._own(settled)
+        await asyncio.gather(*ended)  # what has ended is never shown as if it lived
 
-        await asyncio.gather(*ended_runs)  # what has ended is never shown as if it lived
+    def _take_up(self, found: Found, record: RunRecord) -> tuple[str, _Live]:
+        """Have the run in hand as it was when its daemon died, as far as that is known."""
+        name, launch = record.instance.name, record.instance.launch
+        known = self._records.get(name)
+        if known is None:
+            port = record.port if launch.port == "auto" else None
+            known = InstanceRecord(port=port, attempt=record.attempt)
+            rebuilt = "its count of restarts and its port are known from its run, and no more"
+            self._report(name, f"its record was missing or damaged; {rebuilt}")
+        if known.run != record.run:  # what it says of a run is of another one
+            known = replace(known, run=record.run, ready_at=None, running_since=None)
+        self._records[name] = known
+        since, now = known.running_since, self._clock.now()
+        run = Run(
+            id=record.run,
+            launch=launch,
+            log=record.instance.policy.log,
+            generation=record.generation,
+            started_at=self._clock.at(record.started),
+            ready=known.ready_at is not None,
+            running_since=self._clock.at(since) if since else None,
+            progress_at=now,
+            found_at=now,
+            stopping=found.stopping,
+        )
+        live = self._live[name] = _Live(run, record)
+        self._attach_if(live, found.shim)
+        if found.rebuilt:
+            self._report(name, f"its run's record was missing or damaged; taken {found.rebuilt}")
+        return name, live
 
-    def _read_state(self) -> list[tuple[_Live, ShimRecord | None, bool]]:
-        """Every run that is found, oldest first, with its shim's record and whether it has ended.
+    async def _settle(self, name: str, live: _Live, found: Found, reader: Reader) -> None:
+        """Do what is decided about a run that was found, and look again until that stands."""
+        pause = SHIM_POLL
+        while True:
+            match recovery.decide(found.remains):
+                case recovery.Adopt():
+                    self._attach_if(live, found.shim)
+                    try:
+                        if self._watch_found(name, live):
+                            await self._keep_rebuilt(name, found)
+                            return
+                    except OSError as error:  # no descriptor left: that is no reason to end it
+                        self._report(name, f"its shim cannot be watched yet: {error}")
+                        await asyncio.sleep(LONGEST_SHIM_POLL)
+                    found = await self._in_writer(reader.look_again, found)
+                case recovery.TakeEnd():
+                    self._attach_if(live, found.shim)
+                    await self._finish(name, live)
+                    return
+                case recovery.TakeLoss():
+                    await self._finish(name, live)
+                    return
+                case recovery.TakeBack():
+                    found = await self._in_writer(reader.take_back, found)
+                case recovery.AwaitShim():
+                    self._tell(live, "record")
+                    await asyncio.sleep(pause)
+                    pause = min(2 * pause, LONGEST_SHIM_POLL)
+                    found = await self._in_writer(reader.look_again, found)
+                case recovery.Drop():
+                    await self._drop(name, live)
+                    return
+                case recovery.ClearAway():
+                    await self._clear(found)
+                    return
 
-        Reads the instances' records too.
-        """
-        for file in os.listdir(self._state.instances):
-            if file.endswith(".json"):
-                record = read_record(f"{self._state.instances}/{file}", InstanceRecord)
-                if record is not None:
-                    self._records[file.removesuffix(".json")] = record
-        found = []
-        for run_id in os.listdir(self._state.runs):
-            run_dir = self._state.run(run_id)
-            if not os.path.isdir(run_dir):
-                continue  # somebody else's
-            run_record = read_record(f"{run_dir}/run.json", RunRecord)
-            if run_record is None:  # nothing began without it, unless it was damaged since
-                sweep(run_id, None, None)
-                shutil.rmtree(run_dir, ignore_errors=True)
-                continue
-            begun = self._read_begun(run_id)
-            launch = run_record.instance.launch
-            started_at = self._clock.at(run_record.started)
-            run = Run(
-                id=run_id,
-                launch=launch,
-                log=run_record.instance.policy.log,
-                generation=run_record.generation,
-                started_at=started_at,
-                progress_at=self._clock.now(),
-                stopping=self._read_stopping(run_dir) if begun else None,
-            )
-            found.append((_Live(run, run_record), begun, os.path.exists(f"{run_dir}/exit.json")))
-        return sorted(found, key=lambda one: one[0].record.started.wall)
-
-    @staticmethod
-    def _read_stopping(run_dir: str) -> Stopping | None:
-        record = read_record(f"{run_dir}/stop.json", StopRecord)
-        if record is None or record.cause not in set(Cause):
-            return None
-        why = f"it was asked to stop before this daemon came ({record.cause})"
-        return Stopping(Cause(record.cause), why, record.kill_at)
-
-    async def _clear(self, live: _Live) -> None:
-        """Remove what is left of a run that another one has followed."""
-        await asyncio.to_thread(sweep, live.run.id, live.leader, live.pipe_inode)
-        await self._in_writer(shutil.rmtree, self._state.run(live.run.id), True)
-
-    def _adopt_shim(self, name: str, live: _Live, process: Process) -> None:
+    def _watch_found(self, name: str, live: _Live) -> bool:
+        """False: the shim has gone since it was looked at."""
+        assert live.shim is not None
         try:
-            pidfd = os.pidfd_open(process.pid)
-        except OSError:
-            pidfd = -1  # gone
-        if pidfd >= 0 and alive(process):  # looked at after it was opened: it is this one for ever
-            self._watch(name, live, pidfd)
-            return
-        if pidfd >= 0:
+            pidfd = os.pidfd_open(live.shim.pid)
+        except ProcessLookupError:
+            return False
+        if not alive(live.shim):  # looked at after it was opened: it is this one for ever
             os.close(pidfd)
-        self._sweeping.add(name)
-        self._own(self._finish(name, live))
+            return False
+        self._watch(name, live, pidfd)
+        return True
 
-    async def _wait_for_shim(self, name: str, live: _Live) -> None:
-        """A run without a shim's record: either its shim is about to write one, or never will."""
-        lock = self._state.instance_lock(name)
-        run_json = f"{self._state.run(live.run.id)}/run.json"
-        while not await self._in_writer(_call_off, lock, run_json):
-            begun = await self._in_writer(self._read_begun, live.run.id)
-            if begun is not None:
-                self._attach(live, begun)
-                self._adopt_shim(name, live, begun.shim)
-                return
-            await asyncio.sleep(SHIM_POLL)
-        if self._clock.this_boot(live.record.started) and not await asyncio.to_thread(
-            sweep, live.run.id, None, None
-        ):
-            await self._drop(name, live)  # the daemon died before anything began
-        else:
-            await self._finish(name, live)
+    async def _keep_rebuilt(self, name: str, found: Found) -> None:
+        """The next daemon finds again what was rebuilt."""
+        if not found.rebuilt or found.record is None:
+            return
+        try:
+            path = f"{self._state.run(found.record.run)}/run.json"
+            await self._in_writer(write_record, path, found.record)
+        except OSError as error:
+            self._report(name, f"its run's record could not be written: {error}")
+
+    async def _clear(self, found: Found) -> None:
+        """Remove what is left of a run that counts no more."""
+        shim = found.shim
+        leader, pipe = (shim.leader, shim.pipe_inode) if shim else (None, None)
+        await asyncio.to_thread(sweep, found.remains.run, leader, pipe)
+        await self._in_writer(shutil.rmtree, self._state.run(found.remains.run), True)
 
     async def _drop(self, name: str, live: _Live) -> None:
         """Forget a run that never began: its start is decided anew, from what was before it."""
@@ -556,22 +566,6 @@ class LocalBackend:
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         self._writer.shutdown()
-
-
-def _call_off(lock: str, run_json: str) -> bool:
-    """Take a run back that no shim has begun. False: a living shim has it.
-
-    A shim looks for run.json under the lock, so one that comes late finds nothing and leaves.
-    """
-    fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        _unlink(run_json)
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(fd)
-    return True
 
 
 def _run_log(path: str, position: Position | None) -> Iterable[bytes]:

@@ -14,8 +14,9 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Mapping
 
-from vllmctl.core.spec import RUN_VARIABLE
+from vllmctl.core.spec import RECORD_VARIABLE, RUN_VARIABLE
 from vllmctl.records import Process
 from vllmctl.shim.run import KILL_INTERVAL
 from vllmctl.shim.tree import descendants, process_stat, process_table, send
@@ -56,6 +57,33 @@ def sweep(run: str, leader: Process | None, pipe_inode: int | None) -> int:
         killed.update(found)
         time.sleep(KILL_INTERVAL)
     return len(killed)
+
+
+def environ_of_shim(run: str) -> Mapping[str, str] | None:
+    """The environment that the run's living shim was executed with; None if no shim lives.
+
+    Its child has the same one between fork and exec: the parent of both is the shim.
+    """
+    found: dict[int, tuple[int, Mapping[str, str]]] = {}
+    for pid, (state, parent, _) in process_table().items():
+        if state in "ZX" or not _has_cookie(pid, run):
+            continue
+        environ = _environ(pid)
+        if RECORD_VARIABLE in environ:
+            found[pid] = parent, environ
+    for parent, environ in found.values():
+        if parent not in found:
+            return environ
+    return None
+
+
+def _environ(pid: int) -> Mapping[str, str]:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            pairs = os.fsdecode(file.read()).split("\0")
+    except OSError:
+        return {}  # gone, or somebody else's
+    return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
 
 
 def _has_cookie(pid: int, run: str) -> bool:

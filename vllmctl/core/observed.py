@@ -117,6 +117,8 @@ class Run:
     health_message: str = ""
     progress_at: float = 0.0
     """When its log last showed progress."""
+    found_at: float = 0.0
+    """When a later daemon found it again; 0.0: the one that began it has not died."""
     stage: str = ""
     percent: float | None = None
     stopping: Stopping | None = None

@@ -230,7 +230,8 @@ def _stopping_sentence(stopping: Stopping, now: float) -> str:
 
 def _loading(name: str, instance: Instance, facts: Facts, run: Run, now: float) -> _Decision:
     health = instance.policy.health
-    out_of_time = run.started_at + health.start_timeout
+    # It may have become ready while no daemon was there: it is asked before it is given up.
+    out_of_time = max(run.started_at + health.start_timeout, run.found_at + health.timeout)
     stalled = max(run.started_at, run.progress_at) + health.stall_timeout
     if now >= out_of_time:
         why = f"not ready {duration(health.start_timeout)} after its start (start_timeout)"

@@ -198,6 +198,8 @@ class Run:
                 self.phase, self.deadline = "kill", time.monotonic()
             case ["log", max_size, keep] if max_size.isdigit() and keep.isdigit():
                 self.log.max_size, self.log.keep = int(max_size), int(keep)
+            case ["record"]:
+                self.write_begin_record_again()
             case _:
                 raise ValueError(line)
 
@@ -240,7 +242,14 @@ class Run:
 
     # -- records -----------------------------------------------------------------------------
 
-    def write_begin_record(self) -> None:
+    def write_begin_record_again(self) -> None:
+        """A daemon came back and found it missing or damaged."""
+        try:
+            self.write_begin_record("wb")
+        except OSError:
+            pass  # the disk is full; the daemon asks again
+
+    def write_begin_record(self, mode: str = "r+b") -> None:
         device, inode, size = self.log_begin
         write_reserved(
             self.spec,
@@ -250,6 +259,7 @@ class Run:
             f' "leader": {{"pid": {self.leader}, "start": {self.leader_start}}},\n'
             f' "pipe_inode": {os.fstat(self.pipe).st_ino},\n'
             f' "log": {{"device": {device}, "inode": {inode}, "offset": {size}}}}}',
+            mode,
         )
 
     def write_stop_record(self, grace: float) -> None:
