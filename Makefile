@@ -7,7 +7,7 @@ QUICKSTART := .quickstart
 VLLMCTL := $(BIN)/vllmctl --state-dir $(QUICKSTART)
 EXAMPLE := examples/quickstart.yaml
 
-.PHONY: help up down test test-vllm flags lint format bench docs wheel clean
+.PHONY: help up down test simulate test-vllm flags lint format bench docs wheel clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/:.*  ## /\t/' | expand -t 14
@@ -27,6 +27,12 @@ down:  ## End the quickstart
 
 test: $(STAMP)  ## The tests that need no vLLM
 	@$(BIN)/pytest -q -n 2 --dist worksteal -m "not vllm"
+
+SEEDS ?= 2000
+STEPS ?= 500
+simulate: $(STAMP)  ## The supervisor in SEEDS simulated worlds; SEED=N tells one step by step
+	@PYTHONPATH=tests $(BIN)/python -m simulation --steps $(STEPS) \
+		$(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
 test-vllm: $(STAMP)  ## The tests against real vLLM (CPU), set up in a cache outside the clone
 	@vllm=$$($(PYTHON) scripts/setup-vllm) && VLLMCTL_TEST_VLLM="$$vllm" $(BIN)/pytest -v -m vllm tests/vllm

@@ -182,6 +182,7 @@ class Supervisor:
                 run=sight.run,
                 end=sight.end,
                 sweeping=sight.sweeping,
+                swept=sight.swept,
                 attempt=sight.attempt,
                 held=self.intent.held(name),
                 generation=self.intent.generation(name),

@@ -41,6 +41,7 @@ FOUND = Remains("run-1", "m", latest=True)
         (replace(FOUND, lock=Lock.HELD), AwaitShim),
         (replace(FOUND, lock=Lock.TAKEN), Drop),
         (replace(FOUND, lock=Lock.TAKEN, left=2), TakeLoss),
+        (replace(FOUND, lock=Lock.TAKEN, traces=True), TakeLoss),
         (replace(FOUND, lock=Lock.TAKEN, exit=True), TakeEnd),  # it came and went meanwhile
         (replace(FOUND, this_boot=False), TakeLoss),
         (replace(FOUND, this_boot=False, exit=True), TakeEnd),
@@ -56,9 +57,18 @@ def test_what_is_found_decides(remains: Remains, outcome: type[Outcome]) -> None
 def every_remains() -> list[Remains]:
     booleans = (False, True)
     return [
-        Remains("run-1", name, known, 1.0, boot, latest, written, exit, shim, lock, left)
-        for name, known, boot, latest, written, exit, shim, lock, left in itertools.product(
-            ("m", None), booleans, booleans, booleans, booleans, booleans, Shim, Lock, (0, 3)
+        Remains("run-1", name, known, 1.0, boot, latest, written, exit, shim, traces, lock, left)
+        for name, known, boot, latest, written, exit, shim, traces, lock, left in itertools.product(
+            ("m", None),
+            booleans,
+            booleans,
+            booleans,
+            booleans,
+            booleans,
+            Shim,
+            booleans,
+            Lock,
+            (0, 3),
         )
     ]
 
@@ -73,6 +83,7 @@ def test_nothing_is_dropped_or_adopted_unless_that_is_certain() -> None:
             case Drop():
                 assert one.lock is Lock.TAKEN
                 assert not one.left
+                assert not one.traces
                 assert not one.exit
             case Adopt():
                 assert one.shim is Shim.ALIVE

@@ -12,7 +12,7 @@ from typing import Protocol
 from vllmctl.clock import Stamp
 from vllmctl.core.observed import End, Run
 from vllmctl.core.plan import Action
-from vllmctl.core.spec import Instance
+from vllmctl.core.spec import Instance, Launch
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,7 @@ class Sight:
     run: Run | None = None
     end: End | None = None
     sweeping: bool = False
+    swept: Launch | None = None
     attempt: int = 0
     total: int = 0
     port: int | None = None

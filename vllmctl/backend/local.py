@@ -106,6 +106,7 @@ class LocalBackend:
         """Held while a port is chosen: two that choose at once would choose the same."""
         self._writer = ThreadPoolExecutor(1, "records")  # one: writes keep their order
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closing = False
 
     # -- seeing ------------------------------------------------------------------------------
 
@@ -127,6 +128,7 @@ class LocalBackend:
         return replace(
             sight,
             run=None if name in self._sweeping else live.run,
+            swept=live.run.launch if name in self._sweeping else None,
             port=live.record.port,
             argv=live.record.argv,
             leader=live.leader.pid if live.leader else None,
@@ -305,10 +307,16 @@ class LocalBackend:
         self._own(self._read_begin(name, live))
 
     async def _read_begin(self, name: str, live: _Live) -> None:
-        record = await self._in_writer(self._read_begun, live.run.id)
-        if record is not None and not live.ending:
-            self._attach(live, record)
-            self._changed()
+        pause = SHIM_POLL
+        while not live.ending and not self._closing:
+            record = await self._in_writer(self._read_begun, live.run.id)
+            if record is not None:
+                self._attach(live, record)
+                self._changed()
+                return
+            self._tell(live, "record")  # it was damaged, unless the shim is about to leave
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_SHIM_POLL)
 
     def _read_begun(self, run_id: str) -> ShimRecord | None:
         """The shim's record, if it is of this boot: process ids of another mean nothing."""
@@ -415,10 +423,11 @@ class LocalBackend:
         self._records = reader.records
         outcomes = recovery.sort_out(one.remains for one in found)
         ended = []
+        of_no_account = []
         for one in found:
             outcome = outcomes[one.remains.run]
             if isinstance(outcome, recovery.ClearAway) or one.record is None:
-                self._own(self._clear(one))
+                of_no_account.append(one)
                 continue
             name, live = self._take_up(one, one.record)
             settled = self._settle(name, live, one, reader)
@@ -428,6 +437,14 @@ class LocalBackend:
                 if isinstance(outcome, recovery.TakeLoss):
                     self._sweeping.add(name)
                 self._own(settled)
+        for one in of_no_account:
+            name = one.remains.name
+            if name is not None and name not in self._live and not one.remains.end_written:
+                self._sweeping.add(name)  # nothing is started while some of it may live
+            if name is None:
+                ended.append(self._clear(one))  # whose it was nobody knows: all wait for it
+            else:
+                self._own(self._clear(one))
         await asyncio.gather(*ended)  # what has ended is never shown as if it lived
 
     def _take_up(self, found: Found, record: RunRecord) -> tuple[str, _Live]:
@@ -442,32 +459,45 @@ class LocalBackend:
         if known.run != record.run:  # what it says of a run is of another one
             known = replace(known, run=record.run, ready_at=None, running_since=None)
         self._records[name] = known
-        since, now = known.running_since, self._clock.now()
+        now = self._clock.now()
         run = Run(
             id=record.run,
             launch=launch,
             log=record.instance.policy.log,
             generation=record.generation,
             started_at=self._clock.at(record.started),
-            ready=known.ready_at is not None,
-            running_since=self._clock.at(since) if since else None,
             progress_at=now,
             found_at=now,
-            stopping=found.stopping,
         )
         live = self._live[name] = _Live(run, record)
-        self._attach_if(live, found.shim)
+        if found.shim is not None:
+            self._recall(name, live, found)
         if found.rebuilt:
             self._report(name, f"its run's record was missing or damaged; taken {found.rebuilt}")
         return name, live
 
+    def _recall(self, name: str, live: _Live, found: Found) -> None:
+        """What an earlier daemon had found out about a run that has begun.
+
+        Not before a shim is known: what may have ended is not shown as if it were ready.
+        """
+        self._attach_if(live, found.shim)
+        known = self._records[name]
+        since = known.running_since
+        live.run = replace(
+            live.run,
+            ready=known.ready_at is not None,
+            running_since=self._clock.at(since) if since else None,
+            stopping=live.run.stopping or found.stopping,
+        )
+
     async def _settle(self, name: str, live: _Live, found: Found, reader: Reader) -> None:
         """Do what is decided about a run that was found, and look again until that stands."""
         pause = SHIM_POLL
-        while True:
+        while not self._closing:
             match recovery.decide(found.remains):
                 case recovery.Adopt():
-                    self._attach_if(live, found.shim)
+                    self._recall(name, live, found)
                     try:
                         if self._watch_found(name, live):
                             await self._keep_rebuilt(name, found)
@@ -476,11 +506,8 @@ class LocalBackend:
                         self._report(name, f"its shim cannot be watched yet: {error}")
                         await asyncio.sleep(LONGEST_SHIM_POLL)
                     found = await self._in_writer(reader.look_again, found)
-                case recovery.TakeEnd():
-                    self._attach_if(live, found.shim)
-                    await self._finish(name, live)
-                    return
-                case recovery.TakeLoss():
+                case recovery.TakeEnd() | recovery.TakeLoss():
+                    self._recall(name, live, found)
                     await self._finish(name, live)
                     return
                 case recovery.TakeBack():
@@ -525,6 +552,9 @@ class LocalBackend:
         shim = found.shim
         leader, pipe = (shim.leader, shim.pipe_inode) if shim else (None, None)
         await asyncio.to_thread(sweep, found.remains.run, leader, pipe)
+        if found.remains.name is not None and found.remains.name not in self._live:
+            self._sweeping.discard(found.remains.name)
+            self._changed()
         await self._in_writer(shutil.rmtree, self._state.run(found.remains.run), True)
 
     async def _drop(self, name: str, live: _Live) -> None:
@@ -563,6 +593,7 @@ class LocalBackend:
 
     async def close(self) -> None:
         """Finish what is being written. Runs go on without us."""
+        self._closing = True
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         self._writer.shutdown()

@@ -16,10 +16,13 @@ import signal
 import time
 from collections.abc import Mapping
 
-from vllmctl.core.spec import RECORD_VARIABLE, RUN_VARIABLE
+from vllmctl.core.spec import RUN_VARIABLE
 from vllmctl.records import Process
 from vllmctl.shim.run import KILL_INTERVAL
 from vllmctl.shim.tree import descendants, process_stat, process_table, send
+
+SHIM_NAME = "vllmctl-shim"
+"""A word of every shim's command line, for people who look at `ps`, and for us."""
 
 
 def alive(process: Process) -> bool:
@@ -62,28 +65,21 @@ def sweep(run: str, leader: Process | None, pipe_inode: int | None) -> int:
 def environ_of_shim(run: str) -> Mapping[str, str] | None:
     """The environment that the run's living shim was executed with; None if no shim lives.
 
-    Its child has the same one between fork and exec: the parent of both is the shim.
+    Its child looks the same between fork and exec, and has the same environment.
     """
-    found: dict[int, tuple[int, Mapping[str, str]]] = {}
-    for pid, (state, parent, _) in process_table().items():
-        if state in "ZX" or not _has_cookie(pid, run):
-            continue
-        environ = _environ(pid)
-        if RECORD_VARIABLE in environ:
-            found[pid] = parent, environ
-    for parent, environ in found.values():
-        if parent not in found:
-            return environ
+    for pid, (state, _, _) in process_table().items():
+        if state not in "ZX" and _has_cookie(pid, run) and SHIM_NAME in _strings(pid, "cmdline"):
+            pairs = _strings(pid, "environ")
+            return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
     return None
 
 
-def _environ(pid: int) -> Mapping[str, str]:
+def _strings(pid: int, what: str) -> list[str]:
     try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            pairs = os.fsdecode(file.read()).split("\0")
+        with open(f"/proc/{pid}/{what}", "rb") as file:
+            return os.fsdecode(file.read()).split("\0")
     except OSError:
-        return {}  # gone, or somebody else's
-    return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+        return []  # gone, or somebody else's
 
 
 def _has_cookie(pid: int, run: str) -> bool:

@@ -34,6 +34,10 @@ from vllmctl.records import (
 )
 from vllmctl.statedir import StateDir
 
+FROM_SHIM = "from its shim's copy"
+TOO_LARGE = "from the present definition, as it is too large for its shim to have a copy"
+WITHOUT_SHIM = "from the present definition, as its shim is gone"
+
 OfRun = TypeVar("OfRun", RunRecord, ShimRecord, ExitRecord)
 
 
@@ -113,6 +117,10 @@ class Reader:
         if shim is not None and shim.boot_id != self._clock.boot_id:
             shim = None  # process ids of another boot mean nothing
         instance = self.records.get(name or "", InstanceRecord())
+        if shim is not None:
+            state = Shim.ALIVE if alive(shim.shim) else Shim.GONE
+        else:
+            state = Shim.GONE if rebuilt == WITHOUT_SHIM else Shim.UNKNOWN
         remains = Remains(
             run=run,
             name=name,
@@ -122,6 +130,7 @@ class Reader:
             latest=instance.run == run,
             end_written=instance.end is not None and instance.end.run == run,
             shim=Shim.UNKNOWN if shim is None else (Shim.ALIVE if alive(shim.shim) else Shim.GONE),
+            traces=os.path.lexists(f"{self._state.run(run)}/control"),
             # After the shim: it writes this, and then it goes.
             exit=self._of_run(run, "exit", ExitRecord) is not None,
         )
@@ -140,24 +149,24 @@ class Reader:
         if record is not None:
             return record, ""
         environ = environ_of_shim(run)
-        if environ is not None:
-            copy = msgspec.json.decode(environ[RECORD_VARIABLE], type=RunRecord)
-            return copy, "from its shim's copy"
+        if environ is not None and RECORD_VARIABLE in environ:
+            return msgspec.json.decode(environ[RECORD_VARIABLE], type=RunRecord), FROM_SHIM
         if named is None or named not in self._wanted:
             return None, ""
-        instance, port = self._wanted[named], self.records[named].port
+        instance, known = self._wanted[named], self.records[named]
+        port = known.port
         if isinstance(instance.launch.port, int):
             port = instance.launch.port
         record = RunRecord(
             run,
             instance,
             self._generations.get(named, 0),
-            self._clock.stamp(),
+            known.ready_at or self._clock.stamp(),  # of its boot, if that can be known
             port,
             with_port(instance, port),
-            self.records[named].attempt,
+            known.attempt,
         )
-        return record, "from the present definition, as its shim is gone"
+        return record, WITHOUT_SHIM if environ is None else TOO_LARGE
 
     def _of_run(self, run: str, what: str, kind: type[OfRun]) -> OfRun | None:
         """A record of the run's directory; None if it is missing, damaged, or of another run."""

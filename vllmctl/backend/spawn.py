@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import msgspec
 
 from vllmctl import shim
+from vllmctl.backend.processes import SHIM_NAME
 from vllmctl.core.spec import PORT_PLACEHOLDER, RECORD_VARIABLE, RUN_VARIABLE, Instance
 from vllmctl.records import RunRecord, write_record
 from vllmctl.statedir import StateDir
@@ -145,4 +146,4 @@ def shim_command(name: str) -> list[str]:
     """
     folder = os.path.dirname(os.path.dirname(shim.__file__))
     code = f"import sys; sys.path.append({folder!r}); import os, shim; os._exit(shim.main())"
-    return [sys.executable, "-I", "-S", "-c", code, "vllmctl-shim", name]
+    return [sys.executable, "-I", "-S", "-c", code, SHIM_NAME, name]

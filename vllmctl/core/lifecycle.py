@@ -66,6 +66,7 @@ MOVES: Mapping[State, Mapping[State, str]] = {
     },
     State.STARTING: {
         State.RUNNING: "it is ready",
+        State.UNHEALTHY: "it got ready, and failed its probes, between two looks",
         State.STOPPING: "stopped, replaced, stalled, or out of time",
         **_ENDS,
     },

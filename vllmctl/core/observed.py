@@ -132,6 +132,8 @@ class Facts:
     end: End | None = None
     sweeping: bool = False
     """The last run's shim was killed; what is left of its tree is being removed."""
+    swept: Launch | None = None
+    """What that run was launched with: it has its port and its GPUs until it is gone."""
     attempt: int = 0
     """Restarts decided since the count was last zero."""
     held: bool = False

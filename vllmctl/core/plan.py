@@ -385,14 +385,21 @@ def _leaver(
 ) -> tuple[str, str] | None:
     """A run that is on its way out and still holds what the instance needs."""
     for name, facts in observed.instances.items():
-        if facts.run is None or decisions[name].status.state is not State.STOPPING:
+        launch = facts.run.launch if facts.run else facts.swept
+        if launch is None or not _is_leaving(decisions[name]):
             continue
-        launch = facts.run.launch
         if isinstance(launch.port, int) and launch.port == instance.launch.port:
             return name, f"waits for port {launch.port}: {name} has it until it has stopped"
         if instance.engine is Engine.VLLM and _share_a_gpu(instance.launch, launch):
             return name, f"waits for the memory of its GPUs: {name} has some until it has stopped"
     return None
+
+
+def _is_leaving(decision: _Decision) -> bool:
+    """STOPPING, or UNHEALTHY and about to be stopped."""
+    return decision.status.state is State.STOPPING or any(
+        isinstance(action, StopRun) for action in decision.actions
+    )
 
 
 def _loader(instance: Instance, loading: Mapping[str, Instance]) -> tuple[str, str] | None:

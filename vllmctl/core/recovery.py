@@ -55,6 +55,8 @@ class Remains:
     exit: bool = False
     """Its shim has written down how it ended."""
     shim: Shim = Shim.UNKNOWN
+    traces: bool = False
+    """Its shim came as far as to listen for orders, so the command may have run."""
     lock: Lock = Lock.UNTRIED
     left: int = 0
     """Processes that were found, and removed, after the run was taken back."""
@@ -159,8 +161,8 @@ def decide(remains: Remains) -> Outcome:
             return TakeBack("its shim has left no record")
         case Lock.HELD:
             return AwaitShim("a shim lives: it has not begun yet, or its record was lost")
-    if remains.left:
-        return TakeLoss("its shim was killed before it wrote its record")
+    if remains.left or remains.traces:
+        return TakeLoss("its shim was killed, and has left no record")
     return Drop("the daemon died before anything of it ran")
 
 
