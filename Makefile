@@ -8,8 +8,8 @@ VLLMCTL := $(BIN)/vllmctl --state-dir $(QUICKSTART)
 EXAMPLE := examples/quickstart.yaml
 EXAMPLES ?= 300
 
-.PHONY: help up down test properties test-vllm kill-matrix kill-steps soak flags lint format bench docs
-.PHONY: wheel clean
+.PHONY: help up down test simulate properties test-vllm kill-matrix kill-steps soak flags lint format
+.PHONY: bench docs wheel clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/:.*  ## /\t/' | expand -t 14
@@ -32,6 +32,13 @@ test: $(STAMP)  ## The tests that need no vLLM
 
 properties: $(STAMP)  ## The shim against many random trees; EXAMPLES=300 take some two minutes
 	@VLLMCTL_TEST_EXAMPLES=$(EXAMPLES) $(BIN)/pytest -q tests/test_shim_properties.py
+
+
+SEEDS ?= 2000
+STEPS ?= 500
+simulate: $(STAMP)  ## The supervisor in SEEDS simulated worlds; SEED=N tells one step by step
+	@PYTHONPATH=tests $(BIN)/python -m simulation --steps $(STEPS) \
+		$(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
 test-vllm: $(STAMP)  ## The tests against real vLLM (CPU), set up in a cache outside the clone
 	@vllm=$$($(PYTHON) scripts/setup-vllm) && VLLMCTL_TEST_VLLM="$$vllm" $(BIN)/pytest -v -m vllm tests/vllm

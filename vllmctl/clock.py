@@ -41,17 +41,21 @@ class Clock:
         """Seconds since boot: the time that deciding uses."""
         return time.clock_gettime(time.CLOCK_BOOTTIME)
 
+    def wall(self) -> float:
+        """Seconds since the epoch: for people. Somebody may set it by hours at any time."""
+        return time.time()
+
     def stamp(self, at: float | None = None) -> Stamp:
         """The moment `at` of this boot; None: this moment."""
         now = self.now()
         at = now if at is None else at
-        return Stamp(time.time() - (now - at), at, self.boot_id)
+        return Stamp(self.wall() - (now - at), at, self.boot_id)
 
     def at(self, stamp: Stamp) -> float:
         """`stamp` on this boot's scale; negative if it lies before the boot."""
         if self.this_boot(stamp):
             return stamp.boottime
-        return self.now() - (time.time() - stamp.wall)
+        return self.now() - (self.wall() - stamp.wall)
 
     def this_boot(self, stamp: Stamp) -> bool:
         """Whether the machine has not been started anew since."""

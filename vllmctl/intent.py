@@ -18,11 +18,18 @@ class Intent:
 
     def __init__(self, state: StateDir) -> None:
         self._path = state.intent
-        record = read_record(self._path, IntentRecord) or IntentRecord()
+        found = read_record(self._path, IntentRecord)
+        self.lost = found is None
+        """There was no record, or a damaged one: see `rebuild`."""
+        record = found or IntentRecord()
         self._held = set(record.held)
         self._generations = dict(record.generations)
         self._hurried = dict(record.hurried)
         self._lock = asyncio.Lock()
+
+    @property
+    def generations(self) -> Mapping[str, int]:
+        return self._generations
 
     def held(self, name: str) -> bool:
         return name in self._held
@@ -33,6 +40,16 @@ class Intent:
     def hurried(self, name: str) -> str | None:
         """The run that a second `stop` was about."""
         return self._hurried.get(name)
+
+    async def rebuild(self, held: Iterable[str], generations: Mapping[str, int]) -> bool:
+        """Take up what the runs and their ends show of it. Whether there was anything."""
+        self.lost = False
+        self._held |= set(held)
+        self._generations |= generations
+        if not self._held and not self._generations:
+            return False
+        await self._write()
+        return True
 
     async def hold(self, names: Iterable[str], stopping: Mapping[str, str]) -> None:
         """`stop`: they stay stopped until somebody says `start`.

@@ -6,6 +6,7 @@ what it does not know.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from dataclasses import dataclass, field
@@ -65,6 +66,8 @@ class RunRecord:
     """The command as executed, the port filled in."""
     cgroup: str | None = None
     """The directory of the run's own cgroup; None: it has none."""
+    attempt: int = 0
+    """The count of restarts with this one; should the instance's record be lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +191,12 @@ def read_record(path: str, kind: type[T]) -> T | None:
             return msgspec.json.decode(file.read(), type=kind)
     except FileNotFoundError:
         return None
-    except (msgspec.MsgspecError, UnicodeDecodeError, NotOurs):
+    except (msgspec.MsgspecError, UnicodeDecodeError, PermissionError):  # NotOurs among them
+        _set_aside(path)
+        return None
+    except OSError as error:
+        if error.errno != errno.EIO:  # a damaged disk
+            raise  # no descriptor, no memory: that says nothing of the record
         _set_aside(path)
         return None
 

@@ -17,7 +17,7 @@ from vllmctl.backend import Sight
 from vllmctl.backend.local import Ending, LocalBackend
 from vllmctl.clock import Alarm, Clock
 from vllmctl.config.secrets import is_secret, redacted
-from vllmctl.core import lifecycle
+from vllmctl.core import lifecycle, recovery
 from vllmctl.core.diff import Change, diff
 from vllmctl.core.lifecycle import State
 from vllmctl.core.observed import Diagnosis, Facts, Observed, Run
@@ -152,8 +152,20 @@ class Supervisor:
     async def adopt(self) -> None:
         """Find what an earlier daemon left running. Before anything else is asked of it."""
         self._tell_of_the_file()
-        ended = await self.backend.adopt()
+        ended = await self.backend.adopt(self.keeper.desired.instances, self.intent.generations)
+        if self.intent.lost:
+            await self._rebuild_intent()
         self._tell_of_what_was_found(ended)
+
+    async def _rebuild_intent(self) -> None:
+        shown = recovery.intent_shown(self._observe(()).instances)
+        sentence = "what was asked by hand was lost, and is taken from what runs and how it ended"
+        try:
+            if not await self.intent.rebuild(*shown):
+                return
+        except OSError as error:
+            sentence += f"; it could not be written down: {error}"
+        self._trouble("", sentence)
 
     async def run(self) -> None:
         """Until somebody ends it."""
@@ -202,6 +214,7 @@ class Supervisor:
             facts[name] = Facts(
                 run=sight.run,
                 end=sight.end,
+                clearing=sight.clearing,
                 attempt=sight.attempt,
                 held=self.intent.held(name),
                 hurried=self.intent.hurried(name),
@@ -216,7 +229,7 @@ class Supervisor:
         await self._changed.wait()
 
     def _anything_lives(self) -> bool:
-        return any(sight.run for sight in self.backend.sights().values())
+        return any(sight.run or sight.clearing for sight in self.backend.sights().values())
 
     def _keep_monitors(self) -> None:
         """One monitor for each command that was executed and is not being stopped."""

@@ -12,6 +12,7 @@ from typing import Protocol
 from vllmctl.clock import Stamp
 from vllmctl.core.observed import End, Run
 from vllmctl.core.plan import Action
+from vllmctl.core.spec import Instance
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,7 @@ class Sight:
 
     run: Run | None = None
     end: End | None = None
+    clearing: bool = False
     attempt: int = 0
     total: int = 0
     port: int | None = None
@@ -33,8 +35,13 @@ class Sight:
 class Backend(Protocol):
     """What the daemon asks of the place where runs live."""
 
-    async def adopt(self) -> list[str]:
-        """Find every run that an earlier daemon began; the names of those that ended since."""
+    async def adopt(
+        self, wanted: Mapping[str, Instance], generations: Mapping[str, int]
+    ) -> list[str]:
+        """Find every run that an earlier daemon began; the names of those that ended since.
+
+        `wanted`, `generations`: what this daemon would run, where a record of a run is lost.
+        """
 
     def sights(self) -> Mapping[str, Sight]:
         """What is seen now, by instance name. No I/O."""

@@ -19,9 +19,11 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from vllmctl.backend import Sight, cgroup
-from vllmctl.backend.processes import alive, described, strike, sweep
+from vllmctl.backend.processes import alive, described, strike
+from vllmctl.backend.remains import Found, Reader
 from vllmctl.backend.spawn import Spawner, with_port
 from vllmctl.clock import Clock, Stamp
+from vllmctl.core import recovery
 from vllmctl.core.observed import Cause, Diagnosis, End, Exit, Member, Run, Stopping
 from vllmctl.core.plan import Action, Forget, KillRun, ResetCount, StartRun, StopRun, TuneRun
 from vllmctl.core.spec import Instance
@@ -47,7 +49,8 @@ from vllmctl.statedir import StateDir
 T = TypeVar("T")
 
 SHIM_POLL = 0.02
-"""Seconds between two looks at a shim that is alive and has not written its record yet."""
+LONGEST_SHIM_POLL = 1.0
+"""Seconds between two looks at a shim that lives and has no record: at first, and at most."""
 UNKILLED_AFTER = 3.0
 """Seconds after the first KILL from which on a member that is still there is spoken of."""
 UNKILLED_INTERVAL = 1.0
@@ -114,24 +117,28 @@ class LocalBackend:
         self._report = report
         self._live: dict[str, _Live] = {}
         self._records: dict[str, InstanceRecord] = {}
+        self._clearing: set[str] = set()
         self._cgroups = cgroup.delegated()
         self._choosing = asyncio.Lock()
         """Held while a port is chosen: two that choose at once would choose the same."""
         self._writer = ThreadPoolExecutor(1, "records")  # one: writes keep their order
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closing = False
         self._looking: set[asyncio.Task[Any]] = set()
         """Tasks that may take for ever, and are given up when the daemon goes."""
 
     # -- seeing ------------------------------------------------------------------------------
 
     def sights(self) -> Mapping[str, Sight]:
-        return {name: self._sight(name) for name in {**self._records, **self._live}}
+        names = [*self._records, *self._live, *self._clearing]
+        return {name: self._sight(name) for name in dict.fromkeys(names)}
 
     def _sight(self, name: str) -> Sight:
         record = self._records.get(name, InstanceRecord())
         live = self._live.get(name)
         sight = Sight(
             end=self._end(record.end),
+            clearing=name in self._clearing,
             attempt=record.attempt,
             total=record.total,
             port=record.port,
@@ -230,7 +237,10 @@ class LocalBackend:
         argv = with_port(instance, fixed)
         group = cgroup.path_of(self._cgroups, run_id)
         started = self._clock.stamp()
-        record = RunRecord(run_id, instance, action.generation, started, fixed, argv, group)
+        attempt = action.attempt
+        record = RunRecord(
+            run_id, instance, action.generation, started, fixed, argv, group, attempt
+        )
         run = Run(
             id=run_id,
             launch=instance.launch,
@@ -342,11 +352,17 @@ class LocalBackend:
         self._own(self._read_begin(name, live))
 
     async def _read_begin(self, name: str, live: _Live) -> None:
-        record = await self._in_writer(self._read_begun, live.run.id)
-        if record is not None and not live.ending:
-            self._attach(live, record)
-            self._watch_leader(live, record.leader)
-            self._changed()
+        pause = SHIM_POLL
+        while not live.ending and not self._closing:
+            record = await self._in_writer(self._read_begun, live.run.id)
+            if record is not None and not live.ending:
+                self._attach(live, record)
+                self._watch_leader(live, record.leader)
+                self._changed()
+                return
+            self._tell(live, "record")  # it was damaged, unless the shim is about to leave
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_SHIM_POLL)
 
     def _watch_leader(self, live: _Live, leader: Process) -> None:
         """Its end is told by the shim, once the whole tree is gone. Until then this tells more."""
@@ -393,13 +409,24 @@ class LocalBackend:
         """Kill what a run without a shim has left; how many there were."""
         live.run = replace(live.run, sweeping=True)
         self._changed()
+        marks = (live.run.id, live.leader, live.pipe_inode, live.record.cgroup)
+        return await self._strike_all(marks, lambda left: self._note_unkilled(live, left))
+
+    async def _strike_all(
+        self,
+        marks: tuple[str, Process | None, int | None, str | None],
+        unkilled: Callable[[tuple[Member, ...]], None],
+    ) -> int:
+        """Kill all that bears one of the marks until nobody does; how many there were.
+
+        `unkilled` is told who is still there long after.
+        """
         killed: set[tuple[int, int]] = set()
         begun, interval = self._clock.now(), KILL_INTERVAL
-        marks = (live.run.id, live.leader, live.pipe_inode, live.record.cgroup)
         while found := await asyncio.to_thread(strike, *marks):
             killed.update(found)
             if self._clock.now() > begun + UNKILLED_AFTER:
-                self._note_unkilled(live, await asyncio.to_thread(described, found))
+                unkilled(await asyncio.to_thread(described, found))
                 interval = UNKILLED_INTERVAL
             await asyncio.sleep(interval)
         return len(killed)
@@ -500,123 +527,160 @@ class LocalBackend:
         try:
             path = self._state.instance_record(name)
             await self._in_writer(write_record, path, self._records[name])
-            await self._in_writer(self._clear_away, live)
+            await self._in_writer(self._clear_away, live.run.id, live.record.cgroup)
         except OSError as error:
             self._report(name, f"how it ended could not be written down: {error}")
 
     # -- coming back -------------------------------------------------------------------------
 
-    async def adopt(self) -> list[str]:
-        found = await self._in_writer(self._read_state)
-        ended_runs: dict[str, Coroutine[Any, Any, None]] = {}
-        latest = {live.record.instance.name: live for live, _, _ in found}
-        for live, begun, ended in found:
-            name = live.record.instance.name
-            if live is not latest[name]:  # ended long ago, and could not be cleared away then
-                self._attach_if(live, begun)
-                self._own(self._clear(live))
+    async def adopt(self, wanted: Mapping[str, Instance], generations: Mapping[str, int]) -> list[str]:
+        reader = Reader(self._state, self._clock, wanted, generations)
+        found = await self._in_writer(reader.read)
+        self._records = reader.records
+        outcomes = recovery.sort_out(one.remains for one in found)
+        ended: dict[str, Coroutine[Any, Any, None]] = {}
+        of_no_account, nameless = [], []
+        for one in found:
+            outcome = outcomes[one.remains.run]
+            if isinstance(outcome, recovery.ClearAway) or one.record is None:
+                of_no_account.append(one)
                 continue
-            record = self._records.get(name, InstanceRecord())
-            if record.end is not None and record.end.run == live.run.id:
-                await self._in_writer(shutil.rmtree, self._state.run(live.run.id), True)
-                continue  # its end was written down already
-            self._records[name] = record = replace(record, run=live.run.id)
-            self._attach_if(live, begun)
-            since = record.running_since
-            live.run = replace(
-                live.run,
-                ready=record.ready_at is not None,
-                running_since=self._clock.at(since) if since else None,
-            )
-            self._live[name] = live
-            if ended:
-                ended_runs[name] = self._finish(name, live)
-            elif begun is None:
-                self._own(self._wait_for_shim(name, live))
+            name, live = self._take_up(one, one.record)
+            settled = self._settle(name, live, one, reader)
+            if isinstance(outcome, recovery.TakeEnd):
+                ended[name] = settled
             else:
-                self._adopt_shim(name, live, begun)
+                if isinstance(outcome, recovery.TakeLoss):
+                    live.run = replace(live.run, sweeping=True)
+                self._own(settled)
+        for one in of_no_account:
+            name = one.remains.name
+            if name is not None and name not in self._live and not one.remains.end_written:
+                self._clearing.add(name)  # nothing is started while some of it may live
+            if name is None:
+                nameless.append(self._clear(one))  # whose it was nobody knows: all wait for it
+            else:
+                self._own(self._clear(one))
+        # What has ended is never shown as if it lived.
+        await asyncio.gather(*ended.values(), *nameless)
+        return list(ended)
 
-        await asyncio.gather(*ended_runs.values())  # what has ended is never shown as if it lived
-        return list(ended_runs)
+    def _take_up(self, found: Found, record: RunRecord) -> tuple[str, _Live]:
+        """Have the run in hand as it was when its daemon died, as far as that is known."""
+        name, launch = record.instance.name, record.instance.launch
+        known = self._records.get(name)
+        if known is None:
+            port = record.port if launch.port == "auto" else None
+            known = InstanceRecord(port=port, attempt=record.attempt)
+            rebuilt = "its count of restarts and its port are known from its run, and no more"
+            self._report(name, f"its record was missing or damaged; {rebuilt}")
+        if known.run != record.run:  # what it says of a run is of another one
+            known = replace(known, run=record.run, ready_at=None, running_since=None)
+        self._records[name] = known
+        now = self._clock.now()
+        run = Run(
+            id=record.run,
+            launch=launch,
+            log=record.instance.policy.log,
+            generation=record.generation,
+            started_at=self._clock.at(record.started),
+            progress_at=now,
+            found_at=now,
+        )
+        live = self._live[name] = _Live(run, record)
+        if found.shim is not None:
+            self._recall(name, live, found)
+        if found.rebuilt:
+            self._report(name, f"its run's record was missing or damaged; taken {found.rebuilt}")
+        return name, live
 
-    def _read_state(self) -> list[tuple[_Live, ShimRecord | None, bool]]:
-        """Every run that is found, oldest first, with its shim's record and whether it has ended.
+    def _recall(self, name: str, live: _Live, found: Found) -> None:
+        """What an earlier daemon had found out about a run that has begun.
 
-        Reads the instances' records too.
+        Not before a shim is known: what may have ended is not shown as if it were ready.
         """
-        for file in os.listdir(self._state.instances):
-            if file.endswith(".json"):
-                record = read_record(f"{self._state.instances}/{file}", InstanceRecord)
-                if record is not None:
-                    self._records[file.removesuffix(".json")] = record
-        found = []
-        for run_id in own_folders(self._state.runs):
-            run_dir = self._state.run(run_id)
-            run_record = read_record(f"{run_dir}/run.json", RunRecord)
-            if run_record is None:  # nothing began without it, unless it was damaged since
-                sweep(run_id, None, None)
-                shutil.rmtree(run_dir, ignore_errors=True)
-                continue
-            begun = self._read_begun(run_id)
-            launch = run_record.instance.launch
-            started_at = self._clock.at(run_record.started)
-            run = Run(
-                id=run_id,
-                launch=launch,
-                log=run_record.instance.policy.log,
-                generation=run_record.generation,
-                started_at=started_at,
-                progress_at=self._clock.now(),
-                stopping=self._read_stopping(run_dir) if begun else None,
-            )
-            found.append((_Live(run, run_record), begun, os.path.exists(f"{run_dir}/exit.json")))
-        return sorted(found, key=lambda one: one[0].record.started.wall)
+        self._attach_if(live, found.shim)
+        known = self._records[name]
+        since = known.running_since
+        live.run = replace(
+            live.run,
+            ready=known.ready_at is not None,
+            running_since=self._clock.at(since) if since else None,
+            stopping=live.run.stopping or found.stopping,
+        )
 
-    @staticmethod
-    def _read_stopping(run_dir: str) -> Stopping | None:
-        record = read_record(f"{run_dir}/stop.json", StopRecord)
-        if record is None or record.cause not in set(Cause):
-            return None
-        why = f"it was asked to stop before this daemon came ({record.cause})"
-        return Stopping(Cause(record.cause), why, record.kill_at)
+    async def _settle(self, name: str, live: _Live, found: Found, reader: Reader) -> None:
+        """Do what is decided about a run that was found, and look again until that stands."""
+        pause = SHIM_POLL
+        while not self._closing:
+            match recovery.decide(found.remains):
+                case recovery.Adopt():
+                    self._recall(name, live, found)
+                    try:
+                        if self._watch_found(name, live):
+                            await self._keep_rebuilt(name, found)
+                            return
+                    except OSError as error:  # no descriptor left: that is no reason to end it
+                        self._report(name, f"its shim cannot be watched yet: {error}")
+                        await asyncio.sleep(LONGEST_SHIM_POLL)
+                    found = await self._in_writer(reader.look_again, found)
+                case recovery.TakeEnd() | recovery.TakeLoss():
+                    self._recall(name, live, found)
+                    await self._finish(name, live)
+                    return
+                case recovery.TakeBack():
+                    found = await self._in_writer(reader.take_back, found)
+                case recovery.AwaitShim():
+                    self._tell(live, "record")
+                    await asyncio.sleep(pause)
+                    pause = min(2 * pause, LONGEST_SHIM_POLL)
+                    found = await self._in_writer(reader.look_again, found)
+                case recovery.Drop():
+                    await self._drop(name, live)
+                    return
+                case recovery.ClearAway():
+                    await self._clear(found)
+                    return
 
-    async def _clear(self, live: _Live) -> None:
-        """Remove what is left of a run that another one has followed."""
-        await self._look(self._sweep(live))
-        await self._in_writer(self._clear_away, live)
-
-    def _clear_away(self, live: _Live) -> None:
-        """Remove what a run has on disk beside its log, and its cgroup."""
-        shutil.rmtree(self._state.run(live.run.id), ignore_errors=True)
-        if live.record.cgroup:
-            cgroup.remove(live.record.cgroup)
-
-    def _adopt_shim(self, name: str, live: _Live, begun: ShimRecord) -> None:
-        pidfd = _pidfd(begun.shim)
+    def _watch_found(self, name: str, live: _Live) -> bool:
+        """False: the shim has gone since it was looked at. Raises OSError: no descriptor left."""
+        assert live.shim is not None
+        assert live.leader is not None
+        pidfd = _pidfd(live.shim)
         if pidfd < 0:
-            live.run = replace(live.run, sweeping=True)
-            self._own(self._finish(name, live))
-            return
+            return False
         self._watch(name, live, pidfd)
-        self._watch_leader(live, begun.leader)
+        self._watch_leader(live, live.leader)
         if live.run.stopping:
             self._watch_remains(live)
+        return True
 
-    async def _wait_for_shim(self, name: str, live: _Live) -> None:
-        """A run without a shim's record: either its shim is about to write one, or never will."""
-        lock = self._state.instance_lock(name)
-        run_json = f"{self._state.run(live.run.id)}/run.json"
-        while not await self._in_writer(_call_off, lock, run_json):
-            begun = await self._in_writer(self._read_begun, live.run.id)
-            if begun is not None:
-                self._attach(live, begun)
-                self._adopt_shim(name, live, begun)
-                return
-            await asyncio.sleep(SHIM_POLL)
-        if self._clock.this_boot(live.record.started) and not await self._look(self._sweep(live)):
-            await self._drop(name, live)  # the daemon died before anything began
-        else:
-            await self._finish(name, live)
+    async def _keep_rebuilt(self, name: str, found: Found) -> None:
+        """The next daemon finds again what was rebuilt."""
+        if not found.rebuilt or found.record is None:
+            return
+        try:
+            path = f"{self._state.run(found.record.run)}/run.json"
+            await self._in_writer(write_record, path, found.record)
+        except OSError as error:
+            self._report(name, f"its run's record could not be written: {error}")
+
+    async def _clear(self, found: Found) -> None:
+        """Remove what is left of a run that counts no more."""
+        run, shim, name = found.remains.run, found.shim, found.remains.name
+        leader, pipe = (shim.leader, shim.pipe_inode) if shim else (None, None)
+        group = found.record.cgroup if found.record else None
+        await self._look(self._strike_all((run, leader, pipe, group), lambda _: None))
+        if name is not None:
+            self._clearing.discard(name)
+            self._changed()
+        await self._in_writer(self._clear_away, run, group)
+
+    def _clear_away(self, run: str, group: str | None) -> None:
+        """Remove what a run has on disk beside its log, and its cgroup."""
+        shutil.rmtree(self._state.run(run), ignore_errors=True)
+        if group:
+            cgroup.remove(group)
 
     async def _drop(self, name: str, live: _Live) -> None:
         """Forget a run that never began: its start is decided anew, from what was before it."""
@@ -661,27 +725,12 @@ class LocalBackend:
 
     async def close(self) -> None:
         """Finish what is being written. Runs go on without us."""
+        self._closing = True
         for task in self._looking:
             task.cancel()
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         self._writer.shutdown()
-
-
-def _call_off(lock: str, run_json: str) -> bool:
-    """Take a run back that no shim has begun. False: a living shim has it.
-
-    A shim looks for run.json under the lock, so one that comes late finds nothing and leaves.
-    """
-    fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        _unlink(run_json)
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(fd)
-    return True
 
 
 def _run_log(path: str, position: Position | None) -> Iterable[bytes]:
@@ -716,10 +765,10 @@ def _last_words(path: str) -> str:
 
 
 def _pidfd(process: Process) -> int:
-    """A descriptor for exactly this process; negative if it is gone."""
+    """A descriptor for exactly this process; negative if it is gone. Raises OSError: none left."""
     try:
         pidfd = os.pidfd_open(process.pid)
-    except OSError:
+    except ProcessLookupError:
         return -1
     if alive(process):  # looked at after it was opened: it is this one for ever
         return pidfd

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from vllmctl.backend import cgroup
 from vllmctl.core.observed import Member
@@ -28,6 +28,9 @@ EXEC_PATIENCE = 1.0
 """Seconds that a process may take from its old image to its new one; it takes microseconds, and
 milliseconds on a busy machine."""
 EXEC_POLL = 0.001
+
+SHIM_NAME = "vllmctl-shim"
+"""A word of every shim's command line, for people who look at `ps`, and for us."""
 
 
 def alive(process: Process) -> bool:
@@ -94,6 +97,26 @@ def described(processes: Iterable[tuple[int, int]]) -> tuple[Member, ...]:
         if stat and stat[2] == start:
             found.append(Member(pid, name, stat[0]))
     return tuple(found)
+
+
+def environ_of_shim(run: str) -> Mapping[str, str] | None:
+    """The environment that the run's living shim was executed with; None if no shim lives.
+
+    Its child looks the same between fork and exec, and has the same environment.
+    """
+    for pid, (state, _, _) in process_table().items():
+        if state not in "ZX" and _has_cookie(pid, run) and SHIM_NAME in _strings(pid, "cmdline"):
+            pairs = _strings(pid, "environ")
+            return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+    return None
+
+
+def _strings(pid: int, what: str) -> list[str]:
+    try:
+        with open(f"/proc/{pid}/{what}", "rb") as file:
+            return os.fsdecode(file.read()).split("\0")
+    except OSError:
+        return []  # gone, or somebody else's
 
 
 def _has_cookie(pid: int, run: str) -> bool:

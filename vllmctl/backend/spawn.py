@@ -9,8 +9,11 @@ from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
+import msgspec
+
 from vllmctl import shim
-from vllmctl.core.spec import PORT_PLACEHOLDER, RUN_VARIABLE, Instance
+from vllmctl.backend.processes import SHIM_NAME
+from vllmctl.core.spec import PORT_PLACEHOLDER, RECORD_VARIABLE, RUN_VARIABLE, Instance
 from vllmctl.ownfiles import create_own
 from vllmctl.records import RunRecord, write_record
 from vllmctl.statedir import StateDir
@@ -25,6 +28,8 @@ NOT_INHERITED = (
 KEEP_ENVIRON = {"SPT_NOENV": "1"}
 """Tells setproctitle, with which vLLM renames its engine and workers, to leave /proc/PID/environ
 readable: the cookie in it is how the members of a run are found when its shim was killed."""
+LARGEST_COPY = 100_000
+"""Characters of a record that is given to its shim: a variable may have 128 KiB; execve(2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +80,7 @@ class Spawner:
             pid = os.posix_spawn(
                 sys.executable,
                 shim_command(record.instance.name),
-                # A child between fork and exec has its shim's environment: it must be found, too.
-                self._shim_environ | {RUN_VARIABLE: record.run},
+                self._environ_of_shim(record),
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, spec, 0),
                     (os.POSIX_SPAWN_DUP2, errors, 1),
@@ -94,6 +98,15 @@ class Spawner:
                 raise
             on_failure.pop_all()
             return Begun(pid, pidfd, notice)
+
+    def _environ_of_shim(self, record: RunRecord) -> dict[str, str]:
+        """The cookie: a child between fork and exec has its shim's environment, and must be found,
+        too. And a copy of the record, which nothing can damage for as long as the shim lives."""
+        environ = self._shim_environ | {RUN_VARIABLE: record.run}
+        copy = msgspec.json.encode(record).decode()
+        if len(copy) <= LARGEST_COPY:
+            environ[RECORD_VARIABLE] = copy
+        return environ
 
     def _shim_spec(self, record: RunRecord, run_dir: str) -> bytes:
         instance = record.instance
@@ -143,4 +156,4 @@ def shim_command(name: str) -> list[str]:
     """
     folder = os.path.dirname(os.path.dirname(shim.__file__))
     code = f"import sys; sys.path.append({folder!r}); import os, shim; os._exit(shim.main())"
-    return [sys.executable, "-I", "-S", "-c", code, "vllmctl-shim", name]
+    return [sys.executable, "-I", "-S", "-c", code, SHIM_NAME, name]

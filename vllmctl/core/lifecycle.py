@@ -67,6 +67,7 @@ MOVES: Mapping[State, Mapping[State, str]] = {
     },
     State.STARTING: {
         State.RUNNING: "it is ready",
+        State.UNHEALTHY: "it got ready, and failed its probes, between two looks",
         State.STOPPING: f"stopped, replaced, stalled, or out of time; {_LEFT}",
         **_ENDS,
     },

@@ -120,6 +120,8 @@ class Run:
     """The rotation that its shim was told last."""
     generation: int
     started_at: float
+    found_at: float = 0.0
+    """When this daemon found it running; 0 if it has begun it itself."""
     executed: bool = False
     """The command is there: the exec succeeded."""
     ready: bool = False
@@ -147,6 +149,8 @@ class Facts:
 
     run: Run | None = None
     end: End | None = None
+    clearing: bool = False
+    """A run of no account was found, and what may be left of it is being removed."""
     attempt: int = 0
     """Restarts decided since the count was last zero."""
     held: bool = False

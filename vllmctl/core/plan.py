@@ -153,6 +153,9 @@ def _decide(
 ) -> _Decision:
     if facts.run is not None:
         return _alive(name, instance, last_stop, facts, facts.run, shutting_down, now)
+    if facts.clearing:
+        what = "a run was found of which nobody knows; what may be left of it is being removed"
+        return _Decision(Status(State.STOPPING, what, facts.attempt))
     if instance is None:
         return _Decision(
             Status(State.STOPPED, "it is no longer in the file"), actions=(Forget(name),)
@@ -287,7 +290,8 @@ _DOING = {
 
 def _loading(name: str, instance: Instance, facts: Facts, run: Run, now: float) -> _Decision:
     health = instance.policy.health
-    out_of_time = run.started_at + health.start_timeout
+    # It may have become ready while no daemon was there: it is asked before it is given up.
+    out_of_time = max(run.started_at + health.start_timeout, run.found_at + health.timeout)
     stalled = max(run.started_at, run.progress_at) + health.stall_timeout
     if now >= out_of_time:
         why = f"not ready {duration(health.start_timeout)} after its start (start_timeout)"
@@ -441,7 +445,7 @@ def _leaver(
 ) -> tuple[str, str] | None:
     """A run that is on its way out and still holds what the instance needs."""
     for name, facts in observed.instances.items():
-        if facts.run is None or decisions[name].status.state is not State.STOPPING:
+        if facts.run is None or not _is_leaving(decisions[name]):
             continue
         launch = facts.run.launch
         if isinstance(launch.port, int) and launch.port == instance.launch.port:
@@ -449,6 +453,13 @@ def _leaver(
         if instance.engine is Engine.VLLM and _share_a_gpu(instance.launch, launch):
             return name, f"waits for the memory of its GPUs: {name} has some until it has stopped"
     return None
+
+
+def _is_leaving(decision: _Decision) -> bool:
+    """STOPPING, or UNHEALTHY and about to be stopped."""
+    return decision.status.state is State.STOPPING or any(
+        isinstance(action, StopRun) for action in decision.actions
+    )
 
 
 def _loader(instance: Instance, loading: Mapping[str, Instance]) -> tuple[str, str] | None:

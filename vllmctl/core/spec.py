@@ -22,6 +22,8 @@ PORT_PLACEHOLDER = "{port}"
 
 RUN_VARIABLE = "VLLMCTL_RUN"
 """The environment variable that every process of a run is given; its value is the run's id."""
+RECORD_VARIABLE = "VLLMCTL_RECORD"
+"""The variable that a shim alone is given: the record of its run, should the file be lost."""
 
 
 class Engine(StrEnum):

@@ -20,6 +20,7 @@ What it leaves in the run's directory, each file written under another name and 
                     stop SIGNAL GRACE CAUSE   the ladder, from the top
                     kill CAUSE                its last rung, at once
                     log MAX_SIZE KEEP [FORM]  another rotation, from now on; FORM: gzip or plain
+                    record                    write shim.json again: it was lost
 """
 
 import ctypes

@@ -17,10 +17,10 @@ def reserve_records(spec: Spec) -> None:
             os.posix_fallocate(file.fileno(), 0, RECORD_SIZE)
 
 
-def write_reserved(spec: Spec, name: str, record: str) -> None:
+def write_reserved(spec: Spec, name: str, record: str, mode: str = "r+b") -> None:
     """Write a record over the bytes that `reserve_records` set aside, and show it."""
     temporary = f"{spec.run_dir}/{name}.tmp"
-    with open(temporary, "r+b") as file:
+    with open(temporary, mode) as file:
         file.write(record.ljust(RECORD_SIZE - 1).encode() + b"\n")
     os.rename(temporary, f"{spec.run_dir}/{name}.json")
 

@@ -224,6 +224,8 @@ class Run:
                 self.log.max_size, self.log.keep = int(max_size), int(keep)
                 if form and self.status is None:
                     self.log.compressor.wanted = form == ["gzip"]
+            case ["record"] if self.leader_start:
+                self.write_begin_record_again()
             case _:
                 raise ValueError(line)
 
@@ -270,7 +272,14 @@ class Run:
 
     # -- records -----------------------------------------------------------------------------
 
-    def write_begin_record(self) -> None:
+    def write_begin_record_again(self) -> None:
+        """A daemon came back and found it missing or damaged."""
+        try:
+            self.write_begin_record("wb")
+        except OSError:
+            pass  # the disk is full; the daemon asks again
+
+    def write_begin_record(self, mode: str = "r+b") -> None:
         device, inode, size = self.log_begin
         write_reserved(
             self.spec,
@@ -281,6 +290,7 @@ class Run:
             f' "leader": {{"pid": {self.leader}, "start": {self.leader_start}}},\n'
             f' "pipe_inode": {os.fstat(self.pipe).st_ino},\n'
             f' "log": {{"device": {device}, "inode": {inode}, "offset": {size}}}}}',
+            mode,
         )
 
     def write_stop_record(self, grace: float) -> None:
