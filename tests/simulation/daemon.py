@@ -146,6 +146,7 @@ class Daemon:
         intent = readable(disk.intent)
         if intent is not None:
             self.held, self.generations = set(intent[0]), dict(intent[1])
+            self.world.promises.intent_lost = False
         elif disk.intent is not None:
             self.world.promises.forgets_intent()
         yield None
@@ -306,7 +307,13 @@ class Daemon:
         fixed = instance.launch.port if instance.launch.port != "auto" else None
         stamp = self.clock.stamp()
         record = RunRecord(
-            run_id, instance, action.generation, stamp, fixed, instance.launch.argv, action.attempt
+            run_id,
+            instance,
+            action.generation,
+            stamp,
+            fixed,
+            instance.launch.argv,
+            attempt=action.attempt,
         )
         run = Run(
             id=run_id,

@@ -71,6 +71,8 @@ class Promises:
         self.since: dict[str, float | None] = {}
         self.last: dict[str, Ended] = {}
         self.forgotten: set[str] = set()
+        self.intent_lost = False
+        """The daemon that comes back has found no intent that it could read."""
         """Their record was damaged since their last start."""
         self.lost: set[str] = set()
         """Runs whose end nobody can know."""
@@ -141,9 +143,12 @@ class Promises:
         self._on_disk.pop(name, None)
         self.last.pop(name, None)
         self.count[name] = self.since[name] = None
+        if self.intent_lost:
+            self.said.pop(name, None)  # nothing shows it any more
 
     def forgets_intent(self) -> None:
         """What shows in ends and runs is known again; the rest may be one or the other."""
+        self.intent_lost = True
         for name, verb in list(self.said.items()):
             last = self.last.get(name)
             shown = last and last.cause is Cause.OPERATOR and last.run == self._begun.get(name)

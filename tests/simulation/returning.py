@@ -209,10 +209,12 @@ def _record(daemon: Daemon, run: str, folder: Folder, named: str | None) -> RunR
     instance = daemon.desired.instances.get(named or "")
     if named is None or instance is None:
         return None
-    generation = daemon.generations.get(named, 0)
     known = daemon.records[named]
+    before = known.end.generation if known.end else 0
+    generation = max(daemon.generations.get(named, 0), before)
     stamp = known.ready_at or daemon.clock.stamp()
-    return RunRecord(run, instance, generation, stamp, None, instance.launch.argv, known.attempt)
+    argv = instance.launch.argv
+    return RunRecord(run, instance, generation, stamp, None, argv, attempt=known.attempt)
 
 
 def _missing_record(daemon: Daemon, run: str) -> bool:

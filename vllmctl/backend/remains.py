@@ -129,7 +129,7 @@ class Reader:
             this_boot=self._clock.this_boot(record.started) if record else True,
             latest=instance.run == run,
             end_written=instance.end is not None and instance.end.run == run,
-            shim=Shim.UNKNOWN if shim is None else (Shim.ALIVE if alive(shim.shim) else Shim.GONE),
+            shim=state,
             traces=os.path.lexists(f"{self._state.run(run)}/control"),
             # After the shim: it writes this, and then it goes.
             exit=self._of_run(run, "exit", ExitRecord) is not None,
@@ -160,7 +160,7 @@ class Reader:
         record = RunRecord(
             run,
             instance,
-            self._generations.get(named, 0),
+            max(self._generations.get(named, 0), known.end.generation if known.end else 0),
             known.ready_at or self._clock.stamp(),  # of its boot, if that can be known
             port,
             with_port(instance, port),
