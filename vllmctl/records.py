@@ -17,7 +17,7 @@ import msgspec
 from vllmctl.clock import Stamp
 from vllmctl.core.observed import Cause, Diagnosis, Exit
 from vllmctl.core.spec import Instance, Setting
-from vllmctl.ownfiles import NotOurs, create_own, open_own
+from vllmctl.ownfiles import create_own, open_own
 
 T = TypeVar("T")
 

@@ -220,7 +220,7 @@ class Shim:
         return self.machine.disk.runs.get(self.body.run, Folder())
 
     def _life(self) -> Life:
-        machine, name, run = self.machine, self.body.name, self.body.run
+        machine, name = self.machine, self.body.name
         yield None
         if name in machine.locks:
             return self._leave()

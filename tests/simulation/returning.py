@@ -133,7 +133,7 @@ def _settle(daemon: Daemon, name: str, live: Live, found: Found) -> Life:
                 daemon.order(live, "record")
                 soon = daemon.clock.now() + 0.02
                 daemon.world.alarms.append(soon)
-                yield lambda: daemon.clock.now() >= soon
+                yield lambda at=soon: daemon.clock.now() >= at
                 found = _look(daemon, found.remains.run, found.record)
             case recovery.Drop():
                 live.ending = True

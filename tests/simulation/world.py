@@ -203,9 +203,9 @@ class World:
             held = self.promises.said.get(name) == "stop"
             if held and status.state is not State.STOPPED:
                 raise Broken(LIVENESS, f"{name} was stopped by hand, and is {status.state}")
-            if status.state is State.STOPPED and instance.policy.autostart:
-                if self.promises.said.get(name) == "start":
-                    raise Broken(LIVENESS, f"{name} was started by hand, and is STOPPED")
+            started = instance.policy.autostart and self.promises.said.get(name) == "start"
+            if status.state is State.STOPPED and started:
+                raise Broken(LIVENESS, f"{name} was started by hand, and is STOPPED")
         strangers = {body.name for body in self.machine.bodies.values()} - decided.statuses.keys()
         if strangers:
             raise Broken(LIVENESS, f"nobody wants {strangers}, and they live")

@@ -7,7 +7,6 @@ them. A run is `live` from the moment its start was decided until its end is wri
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import math
 import os
 import shutil
@@ -28,7 +27,7 @@ from vllmctl.core.observed import Cause, Diagnosis, End, Exit, Member, Run, Stop
 from vllmctl.core.plan import Action, Forget, KillRun, ResetCount, StartRun, StopRun, TuneRun
 from vllmctl.core.spec import Instance
 from vllmctl.logfile import LogReader, Position
-from vllmctl.ownfiles import open_own, own_folders
+from vllmctl.ownfiles import open_own
 from vllmctl.ports import check_host, choose_port, listens
 from vllmctl.records import (
     EndRecord,
@@ -38,7 +37,6 @@ from vllmctl.records import (
     Process,
     RunRecord,
     ShimRecord,
-    StopRecord,
     read_record,
     write_record,
 )
@@ -533,7 +531,9 @@ class LocalBackend:
 
     # -- coming back -------------------------------------------------------------------------
 
-    async def adopt(self, wanted: Mapping[str, Instance], generations: Mapping[str, int]) -> list[str]:
+    async def adopt(
+        self, wanted: Mapping[str, Instance], generations: Mapping[str, int]
+    ) -> list[str]:
         reader = Reader(self._state, self._clock, wanted, generations)
         found = await self._in_writer(reader.read)
         self._records = reader.records
