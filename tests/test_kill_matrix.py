@@ -26,7 +26,7 @@ DANGEROUS = (
     "stop: shim of subject: before runs/ID/exit.tmp renamed to exit.json",
     "crash: daemon: after instances/NAME.json.tmp renamed to NAME.json",
     "come back to a lost shim: daemon: before SIGKILL sent",
-    "rotate: shim of subject: after logs/NAME.log renamed to NAME.log.1",
+    "rotate: shim of subject: after logs/NAME.log renamed to NAME.log.N",
 )
 BY_CHANCE = 6
 
@@ -35,7 +35,8 @@ LOOKING = [
     "fsdecode", "fsencode", "fstat", "geteuid", "getgrouplist", "getpid", "listdir", "lseek",
     "memfd_create", "pipe", "pread", "read", "readlink", "set_blocking", "set_inheritable",
     "setgid", "setgroups", "setsid", "setuid", "stat", "strerror", "umask", "_exit",
-    "makedirs",
+    "makedirs", "scandir", "lstat", "getxattr", "walk", "nice", "waitid", "getsid", "getppid",
+    "closerange", "fstatvfs",
 ]  # fmt: skip
 """Functions that ask, reckon, change only what the process itself has, or act by another one."""
 

@@ -102,8 +102,8 @@ def unlisted(lines: Iterable[Line]) -> list[str]:
     seen = {
         (_kind(line.actor), line.step)
         for line in lines
-        if line.what == "done" and not re.fullmatch("runs/ID/.* removed", line.step)
-    }  # what of a run's directory is left to be removed differs
+        if line.what == "done" and not re.fullmatch(r"(runs/ID/.*|.*\.tmp) removed", line.step)
+    }  # what of a run's directory is left to be removed differs, and who died left a half record
     return [f"{actor}: {step}; see `make kill-steps`" for actor, step in sorted(seen - known)]
 
 

@@ -26,7 +26,7 @@ ON_THE_LOOP = re.compile(
     r"runs/ID/control (opened|written)|pidfd opened|child reaped"
     # Before anybody can ask: nothing is delayed yet.
     r"|lock .*|\.probe .*|the state directory .*|(instances|runs|logs) made"
-    r"|daemon\.json.*|vllmctl\.sock .*"
+    r"|daemon\.json.*|vllmctl\.sock .*|events\.jsonl opened"
 )
 """The daemon's steps that its loop may take itself; the rest is a thread's."""
 

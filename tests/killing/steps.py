@@ -112,8 +112,8 @@ class Steps:
             self._note("unnamed", f"{event} {args!r}"[:300].replace("\t", " "))
 
     def _touches(self, event: str, args: tuple[Any, ...]) -> bool:
-        if event == "open" and not args[2] & WRITING:
-            return False
+        if event == "open" and (isinstance(args[0], int) or not args[2] & WRITING):
+            return False  # a file around a descriptor was opened before
         dir_fd = args[-1] if isinstance(args[-1], int) and event != "open" else None
         paths = args[1:] if event == "socket.bind" else args
         return any(self._names.place(one, dir_fd) is not None for one in paths)
@@ -127,6 +127,7 @@ class Steps:
             ("mkdir", "made"), ("mkfifo", "made"), ("unlink", "removed"), ("rmdir", "removed"),
             ("chmod", "given its mode"), ("fsync", "synced"), ("posix_fallocate", "reserved"),
             ("write", "written"), ("truncate", "truncated"), ("ftruncate", "truncated"),
+            ("fchown", "given away"), ("utime", "dated"),
         ):  # fmt: skip
             self._around(os, function, _file_step(names, what))
         for function in ("rename", "replace"):
