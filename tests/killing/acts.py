@@ -227,5 +227,5 @@ ACTS = (
     Act("rotate", _rotate),
     Act("reload a launch", _relaunch, starts=1),
     Act("reload a policy", _retune),
-    Act("remove", _remove),
+    Act("remove", _remove, Stage.renew),
 )

@@ -173,7 +173,6 @@ def _look(daemon: Daemon, run: str, record: RunRecord | None = None) -> Found:
     named = next(
         (n for n, r in daemon.records.items() if r.run == run or (r.end and r.end.run == run)), None
     )
-    rebuilt = record is None and readable(folder.run) is None and run not in daemon.machine.shims
     record = record or _record(daemon, run, folder, named)
     name = record.instance.name if record else named
     shim = daemon.shim_record(run)
@@ -189,7 +188,7 @@ def _look(daemon: Daemon, run: str, record: RunRecord | None = None) -> Found:
         end_written=known.end is not None and known.end.run == run,
         exit=readable(folder.exit) is not None,
         traces=folder.orders is not None,
-        shim=Shim.ALIVE if body else Shim.GONE if shim or rebuilt else Shim.UNKNOWN,
+        shim=Shim.ALIVE if body else Shim.GONE if shim else Shim.UNKNOWN,
     )
     return Found(remains, record, body)
 

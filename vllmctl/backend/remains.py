@@ -117,10 +117,6 @@ class Reader:
         if shim is not None and shim.boot_id != self._clock.boot_id:
             shim = None  # process ids of another boot mean nothing
         instance = self.records.get(name or "", InstanceRecord())
-        if shim is not None:
-            state = Shim.ALIVE if alive(shim.shim) else Shim.GONE
-        else:
-            state = Shim.GONE if rebuilt == WITHOUT_SHIM else Shim.UNKNOWN
         remains = Remains(
             run=run,
             name=name,
@@ -129,7 +125,7 @@ class Reader:
             this_boot=self._clock.this_boot(record.started) if record else True,
             latest=instance.run == run,
             end_written=instance.end is not None and instance.end.run == run,
-            shim=state,
+            shim=_state(shim),
             traces=os.path.lexists(f"{self._state.run(run)}/control"),
             # After the shim: it writes this, and then it goes.
             exit=self._of_run(run, "exit", ExitRecord) is not None,
@@ -179,6 +175,12 @@ class Reader:
             return None
         why = f"it was asked to stop before this daemon came ({record.cause})"
         return Stopping(Cause(record.cause), why, record.kill_at)
+
+
+def _state(shim: ShimRecord | None) -> Shim:
+    if shim is None:
+        return Shim.UNKNOWN
+    return Shim.ALIVE if alive(shim.shim) else Shim.GONE
 
 
 def _unlink(path: str) -> None:
