@@ -194,7 +194,7 @@ def test_a_write_that_fails_leaves_the_old_record(tmp_path: Path) -> None:
 async def hold_and_start(state: StateDir) -> None:
     intent = Intent(state)
     await intent.hold(["a", "b"], {})
-    await intent.start(["b"], fresh=["b", "c"])
+    await intent.start(["b"], fresh={"b": 0, "c": 4})
 
 
 def test_intent_survives_the_one_who_wrote_it(tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_intent_survives_the_one_who_wrote_it(tmp_path: Path) -> None:
     asyncio.run(hold_and_start(state))
     again = Intent(state)
     assert (again.held("a"), again.held("b"), again.held("c")) == (True, False, False)
-    assert (again.generation("a"), again.generation("b"), again.generation("c")) == (0, 1, 1)
+    assert (again.generation("a"), again.generation("b"), again.generation("c")) == (0, 1, 5)
 
 
 def test_a_damaged_intent_is_no_intent_but_is_kept_for_a_person(tmp_path: Path) -> None:

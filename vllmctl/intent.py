@@ -62,25 +62,42 @@ class Intent:
         self._held |= set(names)
         await self._write()
 
-    async def start(self, names: Collection[str], fresh: Iterable[str]) -> None:
-        """`start`, `restart`: lift holds; those in `fresh` begin anew with a count of zero."""
+    async def start(self, names: Collection[str], fresh: Mapping[str, int]) -> None:
+        """`start`, `restart`: lift holds; those in `fresh` begin anew with a count of zero.
+
+        `fresh` gives the generation of the last run of each: what follows must be beyond it, also
+        where the record of what was said has been lost since.
+        """
         self._held -= set(names)
         for name in names:
             self._hurried.pop(name, None)
-        for name in fresh:
-            self._generations[name] = self.generation(name) + 1
+        for name, last in fresh.items():
+            self._generations[name] = max(self.generation(name), last) + 1
         await self._write()
 
     async def forget(self, name: str) -> None:
-        """The model is gone from the file. A hold stays: it may come back, and is to stay down."""
-        known = (self._generations.pop(name, None), self._hurried.pop(name, None))
-        if known != (None, None):
-            await self._write()
+        """The model is gone from the file. A hold stays: it may come back, and is to stay down.
 
-    async def _write(self) -> None:
+        On disk first: were a generation less in memory than there, the next daemon would take a
+        run that began with it for one that a restart was asked of.
+        """
+        known = self._generations.get(name), self._hurried.get(name)
+        if known == (None, None):
+            return
+        try:
+            await self._write(without=name)
+        except OSError:
+            return  # the disk is full: what is known of nobody does no harm
+        if known == (self._generations.get(name), self._hurried.get(name)):
+            self._generations.pop(name, None)
+            self._hurried.pop(name, None)
+
+    async def _write(self, without: str | None = None) -> None:
         """Raises OSError: what was said is in effect, but would not survive this daemon."""
         async with self._lock:
             record = IntentRecord(
-                tuple(sorted(self._held)), dict(self._generations), dict(self._hurried)
+                tuple(sorted(self._held)),
+                {name: number for name, number in self._generations.items() if name != without},
+                {name: run for name, run in self._hurried.items() if name != without},
             )
             await asyncio.to_thread(write_record, self._path, record, durable=True)

@@ -88,11 +88,11 @@ class SupervisorService:
                 case "stop":
                     await self._supervisor.intent.hold(names, self._stopping(names))
                 case "restart":
-                    await self._supervisor.intent.start(names, fresh=names)
+                    await self._supervisor.intent.start(names, self._generations(names))
                 case _:
                     statuses = self._supervisor.decide().statuses
                     ended = [n for n in names if statuses[n].state not in lifecycle.LIVE]
-                    await self._supervisor.intent.start(names, fresh=ended)
+                    await self._supervisor.intent.start(names, self._generations(ended))
         except OSError as error:
             raise Refused(
                 507,
@@ -201,6 +201,16 @@ class SupervisorService:
                 return
         async for event in events.follow(after) if follow else events.after(after):
             yield event.line()
+
+    def _generations(self, names: Iterable[str]) -> dict[str, int]:
+        """Of the last run of each of these instances."""
+        sights = self._supervisor.backend.sights()
+        found = {}
+        for name in names:
+            sight = sights.get(name, Sight())
+            last = sight.run or sight.end
+            found[name] = last.generation if last else 0
+        return found
 
     def _stopping(self, names: Iterable[str]) -> dict[str, str]:
         """The runs among these instances' that are on their way out, by name."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from .stage import SETTLED, Stage
@@ -146,6 +147,16 @@ def _start(name: str, state: str) -> Callable[[Play], None]:
     return perform
 
 
+def _lose_log(name: str) -> Callable[[Stage], None]:
+    """So that its next run makes one, as its first did."""
+
+    def prepare(stage: Stage) -> None:
+        with suppress(FileNotFoundError):
+            os.unlink(stage.site.state.log(name))
+
+    return prepare
+
+
 def _start_deaf(stage: Stage) -> None:
     stage.ask("POST", "/v1/models/deaf/start")
     stage.wait("deaf to run", lambda: stage.state("deaf") == "RUNNING")
@@ -219,8 +230,8 @@ ACTS = (
     Act("stop", _stop("subject"), holds=True),
     Act("stop what is deaf", _stop("deaf"), _start_deaf, hero="deaf", holds=True),
     Act("start", _start("subject", "RUNNING"), _hold("subject"), starts=1),
-    Act("start what cannot", _start("broken", "FATAL"), hero="broken"),
-    Act("start what ends", _start("brief", "EXITED"), hero="brief"),
+    Act("start what cannot", _start("broken", "FATAL"), _lose_log("broken"), hero="broken"),
+    Act("start what ends", _start("brief", "EXITED"), _lose_log("brief"), hero="brief"),
     Act("restart", _restart, starts=1),
     Act("crash", _crash, starts=1),
     Act("lose a shim", _lose, starts=1),

@@ -102,8 +102,10 @@ def unlisted(lines: Iterable[Line]) -> list[str]:
     seen = {
         (_kind(line.actor), line.step)
         for line in lines
-        if line.what == "done" and not re.fullmatch(r"(runs/ID/.*|.*\.tmp) removed", line.step)
-    }  # what of a run's directory is left to be removed differs, and who died left a half record
+        if line.what == "done"
+        and not re.fullmatch(r"(runs/ID/.*|.*\.tmp|.*\.log\.N) removed", line.step)
+    }  # what of a run's directory is left to be removed differs, who died left a half record,
+    # and how many logs there are is chance
     return [f"{actor}: {step}; see `make kill-steps`" for actor, step in sorted(seen - known)]
 
 

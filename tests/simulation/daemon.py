@@ -27,7 +27,17 @@ from vllmctl.core.observed import (
     Run,
     Stopping,
 )
-from vllmctl.core.plan import Action, Forget, Plan, ResetCount, StartRun, StopRun, TuneRun, plan
+from vllmctl.core.plan import (
+    Action,
+    Forget,
+    KillRun,
+    Plan,
+    ResetCount,
+    StartRun,
+    StopRun,
+    TuneRun,
+    plan,
+)
 from vllmctl.core.spec import Desired, Instance
 from vllmctl.records import EndRecord, ExitRecord, InstanceRecord, RunRecord, ShimRecord
 
@@ -62,6 +72,7 @@ class Daemon:
         self.live: dict[str, Live] = {}
         self.sweeping: set[str] = set()
         self.held: set[str] = set()
+        self.hurried: dict[str, str] = {}
         self.generations: dict[str, int] = {}
         self.desired = Desired({}, 0)
         self.states: dict[str, State] = {}
@@ -146,6 +157,7 @@ class Daemon:
         intent = readable(disk.intent)
         if intent is not None:
             self.held, self.generations = set(intent[0]), dict(intent[1])
+            self.hurried = dict(intent[2])
             self.world.promises.intent_lost = False
         elif disk.intent is not None:
             self.world.promises.forgets_intent()
@@ -188,6 +200,7 @@ class Daemon:
                 clearing=live is None and name in self.sweeping,
                 attempt=record.attempt,
                 held=name in self.held,
+                hurried=self.hurried.get(name),
                 generation=self.generations.get(name, 0),
             )
         return Observed(facts, self.shutting_down)
@@ -235,23 +248,45 @@ class Daemon:
 
     def command(self, verb: str, name: str, answered: Callable[[bool], None]) -> None:
         """In effect at once; answered when it is written down, or could not be."""
+        live = self.live.get(name)
         if verb == "stop":
+            if name in self.held and live is not None and live.run.stopping is not None:
+                self.hurried[name] = live.run.id
             self.held.add(name)
         else:
+            self.hurried.pop(name, None)
             fresh = verb == "restart" or (self.decide().statuses[name].state not in lifecycle.LIVE)
             self.held.discard(name)
             if fresh:
-                self.generations[name] = self.generations.get(name, 0) + 1
+                record = self.records.get(name)
+                last = live.run if live is not None else record.end if record else None
+                beyond = max(self.generations.get(name, 0), last.generation if last else 0)
+                self.generations[name] = beyond + 1
         self.own(f"writes down {verb} {name}", self._write_intent(answered))
 
     def _write_intent(self, answered: Callable[[bool], None]) -> Life:
         yield None
         if not self.disk.full:
-            self.disk.intent = frozenset(self.held), dict(self.generations)
+            self.disk.intent = frozenset(self.held), dict(self.generations), dict(self.hurried)
         written = not self.disk.full
         self.wake()
         yield None
         answered(written)
+
+    def _forget(self, name: str) -> Life:
+        """On disk first: memory must not be behind it."""
+        known = self.generations.get(name), self.hurried.get(name)
+        yield None
+        if self.disk.full:
+            return
+        self.disk.intent = (
+            frozenset(self.held),
+            {other: number for other, number in self.generations.items() if other != name},
+            {other: run for other, run in self.hurried.items() if other != name},
+        )
+        if known == (self.generations.get(name), self.hurried.get(name)):
+            self.generations.pop(name, None)
+            self.hurried.pop(name, None)
 
     # -- acting ------------------------------------------------------------------------------
 
@@ -269,6 +304,15 @@ class Daemon:
                     kill_at = self.clock.now() + stop.grace
                     live.run = replace(live.run, stopping=Stopping(cause, why, kill_at))
                     self.wake()
+            case KillRun(name, run, why):
+                live = self.live.get(name)
+                if live is None or live.run.id != run or live.run.stopping is None:
+                    return
+                stopping = live.run.stopping
+                if self.order(live, "kill", str(stopping.cause)):
+                    killed = replace(stopping, why=why, kill_at=self.clock.now(), hurried=True)
+                    live.run = replace(live.run, stopping=killed)
+                    self.wake()
             case TuneRun(name, run, log):
                 live = self.live.get(name)
                 if live and live.run.id == run and self.order(live, "log"):
@@ -283,8 +327,8 @@ class Daemon:
                     stops={n: stop for n, stop in self.desired.stops.items() if n != name},
                 )
                 self.writer.append((lambda: self._unlink(name), []))
-                if self.generations.pop(name, None) is not None:
-                    self.own(f"forgets {name}", self._write_intent(lambda _: None))
+                if name in self.generations or name in self.hurried:
+                    self.own(f"forgets {name}", self._forget(name))
                 self.wake()
 
     def _unlink(self, name: str) -> None:

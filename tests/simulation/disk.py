@@ -47,7 +47,7 @@ class Disk:
     file: dict[str, Instance] | None
     """What models.yaml says; None: it is not valid."""
     config: tuple[dict[str, Instance], int] | None = None
-    intent: tuple[frozenset[str], dict[str, int]] | None = None
+    intent: tuple[frozenset[str], dict[str, int], dict[str, str]] | None = None
     instances: dict[str, InstanceRecord] = field(default_factory=dict)
     runs: dict[str, Folder] = field(default_factory=dict)
     full: bool = False

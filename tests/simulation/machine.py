@@ -291,6 +291,9 @@ class Shim:
                 tree.term_at = machine.clock.now()
                 if not machine.disk.full:
                     self.folder.stop = StopRecord(cause, deadline)
+            case ("kill", cause):
+                self.cause = self.cause or cause
+                self.deadline = machine.clock.now()
             case ("record",):
                 if not machine.disk.full:
                     self._write_begin(tree)

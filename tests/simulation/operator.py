@@ -17,6 +17,7 @@ class Operator:
         self.world = world
         self._pending: dict[str, int] = {}
         """Commands that are not answered yet, by name."""
+        self._impatient: str | None = None
 
     def does_something(self) -> None:
         world, chance = self.world, self.world.chance
@@ -51,10 +52,17 @@ class Operator:
 
     def types(self) -> None:
         assert self.world.daemon is not None
+        impatient, self._impatient = self._impatient, None
+        if impatient in self.world.daemon.desired.instances:
+            self.type("stop", impatient)
+            return
         known = [name for name in VARIANTS if name in self.world.daemon.desired.instances]
         if known:
             verb = self.world.chance.choices(("start", "stop", "restart"), (4, 4, 2))[0]
-            self.type(verb, self.world.chance.choice(known))
+            name = self.world.chance.choice(known)
+            self.type(verb, name)
+            if verb == "stop" and self.world.chance.random() < 0.3:
+                self._impatient = name  # says it once more when next there is something to say
 
     def types_for_all(self) -> None:
         assert self.world.daemon is not None
@@ -73,12 +81,15 @@ class Operator:
         if said == "start":
             world.promises.asked[name] += 1
         world.promises.said.pop(name, None)
+        world.promises.stops_in_a_row[name] += said == "stop"
         self._pending[name] = number = self._pending.get(name, 0) + 1
 
         def answered(written: bool) -> None:
             world.trace.tell(f"{verb} {name} is {'answered' if written else 'not written down'}")
             if written and self._pending[name] == number:
                 world.promises.said[name] = said
+                if said == "start":
+                    world.promises.stops_in_a_row[name] = 0
 
         daemon.command(verb, name, answered)
 

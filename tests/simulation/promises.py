@@ -14,7 +14,7 @@ from simulation.machine import Body, Tree
 from vllmctl.core import recovery
 from vllmctl.core.lifecycle import LIVE, State
 from vllmctl.core.observed import ASKED, Cause, Exit
-from vllmctl.core.plan import Action, Forget, Plan, ResetCount, StartRun, StopRun, TuneRun
+from vllmctl.core.plan import Action, Forget, KillRun, Plan, ResetCount, StartRun, StopRun, TuneRun
 from vllmctl.core.recovery import Outcome, Remains
 from vllmctl.core.spec import Engine, Launch, RestartPolicy
 from vllmctl.records import EndRecord, InstanceRecord
@@ -70,10 +70,12 @@ class Promises:
         """Restarts since the count was last zero; None: the record of it was damaged."""
         self.since: dict[str, float | None] = {}
         self.last: dict[str, Ended] = {}
+        self.stops_in_a_row: Counter[str] = Counter()
+        """How often `stop` was typed since a `start` was answered, by name."""
         self.forgotten: set[str] = set()
+        """Their record was damaged since their last start."""
         self.intent_lost = False
         """The daemon that comes back has found no intent that it could read."""
-        """Their record was damaged since their last start."""
         self.lost: set[str] = set()
         """Runs whose end nobody can know."""
         self.stops: defaultdict[str, set[Cause]] = defaultdict(set)
@@ -230,6 +232,10 @@ class Promises:
             case StopRun():
                 self.visited[f"stop: {action.cause}"] += 1
                 self._stops(daemon, action)
+            case KillRun(name):
+                self.visited["a second stop"] += 1
+                if self.stops_in_a_row[name] < 2:
+                    raise Broken(NO_NEEDLESS_RESTART, f"{name} is killed after one `stop`")
             case ResetCount(name):
                 reset_after = daemon.desired.instances[name].policy.restart.reset_after
                 since = self.since.get(name)
