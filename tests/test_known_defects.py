@@ -8,9 +8,16 @@ import shlex
 import sys
 from pathlib import Path
 
+import pytest
+from core.values import ended, instance
+from simulation.clock import SimulatedClock
 from workplace import Site, process, wait_for
 
 from vllmctl.backend.processes import alive
+from vllmctl.core.lifecycle import State
+from vllmctl.core.observed import Facts, Observed
+from vllmctl.core.plan import StartRun, plan
+from vllmctl.core.spec import Desired, Restart
 
 
 def test_a_leader_that_exits_on_term_and_leaves_a_child_leaves_nothing(site: Site) -> None:
@@ -90,3 +97,55 @@ def test_a_log_file_removed_while_running_is_made_again_at_the_next_line(site: S
     assert site.model("chat")["pid"] == before["pid"]
     assert (site.root / "moved").read_text() == "line 2\n"
     assert site.ok("tail", "chat") == "line 3\n"
+
+
+# -- by the planner alone: time is simulated -------------------------------------------------
+
+
+def _lives(reset_after: float, ready_after: float | None) -> tuple[int, float, str]:
+    """A model that dies 90 s after each start: (starts, seconds until it is given up, sentence)."""
+    model = instance("m", policy={"restart": Restart(reset_after=reset_after)})
+    desired, facts, starts, now = Desired({"m": model}), Facts(), 0, 0.0
+    while True:
+        decided = plan(desired, Observed({"m": facts}), now)
+        status = decided.statuses["m"]
+        if status.state is State.FATAL:
+            return starts, now, status.sentence
+        for action in decided.actions:
+            assert isinstance(action, StartRun)
+            starts += 1
+            since = None if ready_after is None else now + ready_after
+            now += 90
+            end = ended(model, at=now, running_since=since)
+            facts = Facts(end=end, attempt=action.attempt)
+        if not decided.actions:
+            assert decided.wake_at is not None
+            now = decided.wake_at
+
+
+@pytest.mark.parametrize("ready_after", [None, 0.0, 60.0], ids=["loading", "at once", "late"])
+def test_a_model_that_dies_after_90_s_for_ever_is_given_up(ready_after: float | None) -> None:
+    # supervisord: with startsecs=1 every life of 90 s is a success, startretries is never used up,
+    # and it is restarted for ever. Elsewhere uptime counts, though it was spent loading.
+    starts, seconds, sentence = _lives(600, ready_after)
+    assert starts == 6
+    assert seconds == 6 * 90 + 5 + 10 + 20 + 40 + 80
+    assert "gave up after 5 restarts" in sentence
+
+
+@pytest.mark.parametrize("by", [-3600.0, 3600.0], ids=["back", "forward"])
+def test_a_clock_that_is_set_by_an_hour_moves_no_deadline(by: float) -> None:
+    # supervisord, pm2: deadlines are times of the day, so a backoff lasts an hour longer, or none.
+    clock = SimulatedClock()
+    model = instance("m")
+    ended_at = clock.stamp()
+    clock.set_wall(by)
+    clock.advance(1.0)
+    # What a daemon reads that has been started since.
+    facts = Facts(end=ended(model, at=clock.at(ended_at), this_boot=clock.this_boot(ended_at)))
+    decided = plan(Desired({"m": model}), Observed({"m": facts}), clock.now())
+    assert decided.statuses["m"].state is State.BACKOFF
+    assert decided.wake_at == pytest.approx(clock.now() + 4)
+    clock.advance(4.0)
+    (action,) = plan(Desired({"m": model}), Observed({"m": facts}), clock.now()).actions
+    assert isinstance(action, StartRun)

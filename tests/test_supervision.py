@@ -313,6 +313,17 @@ def test_a_hung_health_endpoint_makes_it_unhealthy_and_restarts_it(site: Site) -
     assert site.model("chat")["pid"] != before["pid"]
 
 
+def test_health_off_makes_an_unhealthy_model_well(site: Site) -> None:
+    health = {"interval": "100ms", "timeout": "1s", "failures": 1}
+    model = {"args": {"simulate-unhealthy-after": 0.3}, "restart": "never", "port": free_port()}
+    site.simulate(chat=model | {"health": health})
+    site.start("--no-wait")
+    before = site.wait_state("chat", "UNHEALTHY")
+    site.simulate(chat=model | {"health": "off"})
+    after = site.wait_state("chat", "RUNNING")
+    assert after["pid"] == before["pid"]
+
+
 def test_a_start_that_takes_too_long_is_ended(site: Site) -> None:
     site.simulate(
         chat={

@@ -142,9 +142,9 @@ class Monitor:
             except TimeoutError:
                 pass  # the interval is over: ask
             instance = self._instance()
-            if instance is None or instance.policy.health.path is None:
+            if instance is None:
                 continue
-            answer = await self._ask(instance)
+            answer = await self._ask(instance)  # well, if `health: off` was saved since
             failures = 0 if answer.ok else failures + 1
             changes: dict[str, Any] = {"failures": failures, "health_message": answer.message}
             was_unhealthy, unhealthy = unhealthy, failures >= instance.policy.health.failures

@@ -442,9 +442,7 @@ class Daemon:
             elif tree is not None and tree.leader.alive and tree.program.talks:
                 self.amend(name, progress_at=now)
             return
-        if health.path is None:
-            return
-        ok = tree is not None and tree.healthy(now)
+        ok = health.path is None or (tree is not None and tree.healthy(now))
         self.world.promises.probed(live.run.id, ok)
         failures = 0 if ok else live.run.failures + 1
         changes: dict[str, Any] = {
