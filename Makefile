@@ -27,8 +27,9 @@ down:  ## End the quickstart
 	@if [ -S $(QUICKSTART)/vllmctl.sock ]; then $(VLLMCTL) shutdown || test $$? = 3; \
 	else echo "the quickstart does not run"; fi
 
+# Most tests wait for processes most of the time: four at a time keep two cores half busy.
 test: $(STAMP)  ## The tests that need no vLLM
-	@$(BIN)/pytest -q -n 2 --dist worksteal -m "not vllm"
+	@$(BIN)/pytest -q -n 4 --dist worksteal -m "not vllm"
 
 properties: $(STAMP)  ## The shim against many random trees; EXAMPLES=300 take some two minutes
 	@VLLMCTL_TEST_EXAMPLES=$(EXAMPLES) $(BIN)/pytest -q tests/test_shim_properties.py
