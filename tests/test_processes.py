@@ -12,14 +12,16 @@ from typing import Any
 
 import pytest
 from shimming import ShimRun, eventually, living, state_of
+from workplace import sweep
 
 import vllmctl
-from vllmctl.backend.processes import alive, members, sweep
+from vllmctl.backend.processes import alive, members
 from vllmctl.records import Process
 from vllmctl.shim.tree import process_stat
 
 Start = Callable[..., ShimRun]
 MODULES = os.pathsep.join([str(Path(vllmctl.__file__).parents[1]), *filter(None, sys.path)])
+TESTS = str(Path(__file__).parent)
 
 
 @pytest.fixture
@@ -155,14 +157,14 @@ def test_alive_means_exactly_this_process(stranger: subprocess.Popen[bytes]) -> 
 def test_whoever_sweeps_survives_though_it_bears_the_mark() -> None:
     """A daemon that was started from inside a model has the model's cookie in its environment."""
     code = (
-        "from vllmctl.backend.processes import sweep; "
+        "from workplace import sweep; "
         "import subprocess; "
         "child = subprocess.Popen(['sleep', '600']); "
         "print(sweep('f' * 32, None, None), child.wait())"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": MODULES, "VLLMCTL_RUN": "f" * 32},
+        env={**os.environ, "PYTHONPATH": f"{MODULES}:{TESTS}", "VLLMCTL_RUN": "f" * 32},
         capture_output=True,
         text=True,
         timeout=60,

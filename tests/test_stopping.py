@@ -48,9 +48,13 @@ def save(site: Site, **models: dict[str, Any]) -> None:
 
 
 def printed_pid(site: Site, name: str, word: str) -> int:
-    """The number that the model has printed behind the word."""
+    """The number that the model has printed behind the word, on a line that is complete."""
     lines = wait_for(
-        lambda: [line for line in site.log(name).splitlines() if line.startswith(word)],
+        lambda: [
+            line
+            for line in site.log(name).splitlines(keepends=True)
+            if line.startswith(word) and line.endswith("\n")
+        ],
         f"{word!r} in the log",
     )
     return int(lines[-1].split()[1])

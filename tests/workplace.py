@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vllmctl.backend.processes import members, sweep
+from vllmctl.backend.processes import members, strike
 from vllmctl.control.client import Client, NoDaemon
 from vllmctl.records import DaemonRecord, Process, ShimRecord, read_record
 from vllmctl.statedir import StateDir
@@ -279,6 +279,15 @@ class Site:
                 else:
                     sweep(run, record_of.leader, record_of.pipe_inode)
         shutil.rmtree(self.root, ignore_errors=True)
+
+
+def sweep(run: str, leader: Process | None, pipe_inode: int | None) -> int:
+    """End every process of a run without a shim; how many there were."""
+    killed: set[tuple[int, int]] = set()
+    while found := strike(run, leader, pipe_inode):
+        killed.update(found)
+        time.sleep(0.02)
+    return len(killed)
 
 
 def quick(**keys: Any) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from dataclasses import replace
 from typing import Any
 
 from vllmctl.backend import Sight
-from vllmctl.backend.local import Ending, LocalBackend
+from vllmctl.backend.ending import Ending
+from vllmctl.backend.local import LocalBackend
 from vllmctl.clock import Alarm, Clock
 from vllmctl.config.secrets import is_secret, redacted
 from vllmctl.core import lifecycle, recovery

@@ -7,18 +7,17 @@ them. A run is `live` from the moment its start was decided until its end is wri
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import shutil
 import uuid
-from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
-from vllmctl.backend import Sight, cgroup
-from vllmctl.backend.processes import alive, described, strike
+from vllmctl.backend import Sight, cgroup, lingering
+from vllmctl.backend.ending import Ending, last_words, run_log
+from vllmctl.backend.live import Live, hold
 from vllmctl.backend.remains import Found, Reader
 from vllmctl.backend.spawn import Spawner, with_port
 from vllmctl.clock import Clock, Stamp
@@ -26,12 +25,10 @@ from vllmctl.core import recovery
 from vllmctl.core.observed import Cause, Diagnosis, End, Exit, Member, Run, Stopping
 from vllmctl.core.plan import Action, Forget, KillRun, ResetCount, StartRun, StopRun, TuneRun
 from vllmctl.core.spec import Instance
-from vllmctl.logfile import LogReader, Position
-from vllmctl.ownfiles import open_own
+from vllmctl.logfile import Position
 from vllmctl.ports import check_host, choose_port, listens
 from vllmctl.records import (
     EndRecord,
-    ExecError,
     ExitRecord,
     InstanceRecord,
     Process,
@@ -40,7 +37,6 @@ from vllmctl.records import (
     read_record,
     write_record,
 )
-from vllmctl.shim.run import KILL_INTERVAL
 from vllmctl.shim.tree import process_table, tree
 from vllmctl.statedir import StateDir
 
@@ -49,49 +45,8 @@ T = TypeVar("T")
 SHIM_POLL = 0.02
 LONGEST_SHIM_POLL = 1.0
 """Seconds between two looks at a shim that lives and has no record: at first, and at most."""
-UNKILLED_AFTER = 3.0
-"""Seconds after the first KILL from which on a member that is still there is spoken of."""
-UNKILLED_INTERVAL = 1.0
-"""Seconds between two looks at those."""
 LOG_FORMS = 2
 """The protocol of a shim that can compress (`shim.run.PROTOCOL`)."""
-LOG_HEAD = 1_000_000
-"""Bytes of a run's log that are looked at from its beginning: more than any start prints."""
-LOG_TAIL_CHUNKS = 32
-"""Chunks that are looked at from its end. A log of weeks may be hundreds of megabytes, and nothing
-is restarted before it is known why it ended."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """What a diagnosis is made from."""
-
-    instance: Instance
-    exit: Exit
-    exec_error: ExecError | None
-    cause: Cause | None
-    shim_lost: str | None
-    """Set if there is no exit record: what the shim said last, or why there is none. May be ""."""
-    was_ready: bool
-    log: Iterable[bytes]
-    """This run's bytes, in chunks; empty if it printed nothing."""
-
-
-@dataclass(slots=True)
-class _Live:
-    """A run in hand. The value in `run` is replaced, never changed."""
-
-    run: Run
-    record: RunRecord
-    shim: Process | None = None
-    leader: Process | None = None
-    pipe_inode: int | None = None
-    protocol: int = 1
-    log: Position | None = None
-    pidfd: int = -1
-    leader_pidfd: int = -1
-    remains_watched: bool = False
-    ending: bool = False
 
 
 class LocalBackend:
@@ -113,7 +68,7 @@ class LocalBackend:
         self._diagnose = diagnose
         self._changed = changed
         self._report = report
-        self._live: dict[str, _Live] = {}
+        self._live: dict[str, Live] = {}
         self._records: dict[str, InstanceRecord] = {}
         self._clearing: set[str] = set()
         self._cgroups = cgroup.delegated()
@@ -247,7 +202,7 @@ class LocalBackend:
             started_at=record.started.boottime,
             progress_at=record.started.boottime,
         )
-        live = self._live[name] = _Live(run, record)
+        live = self._live[name] = Live(run, record)
         self._records[name] = replace(
             old,
             attempt=action.attempt,
@@ -259,7 +214,7 @@ class LocalBackend:
         self._own(self._spawn(name, live, action.avoid))
         self._changed()
 
-    async def _spawn(self, name: str, live: _Live, avoid: frozenset[int]) -> None:
+    async def _spawn(self, name: str, live: Live, avoid: frozenset[int]) -> None:
         try:
             if live.record.instance.launch.port == "auto":
                 await self._take_port(name, live, avoid)
@@ -275,7 +230,7 @@ class LocalBackend:
         loop = asyncio.get_running_loop()
         loop.add_reader(begun.notice, self._on_notice, name, live, begun.notice)
 
-    async def _take_port(self, name: str, live: _Live, avoid: frozenset[int]) -> None:
+    async def _take_port(self, name: str, live: Live, avoid: frozenset[int]) -> None:
         """Give the run the number for `port: auto`: the kept one, while nobody else has it."""
         await asyncio.to_thread(check_host, live.record.instance.launch.host)
         async with self._choosing:
@@ -321,7 +276,7 @@ class LocalBackend:
         if self._tell(live, words):
             live.run = replace(live.run, log=log)
 
-    def _tell(self, live: _Live, words: str) -> bool:
+    def _tell(self, live: Live, words: str) -> bool:
         """Send the shim a line. False: it is not there yet, or not any more; plan again then."""
         path = f"{self._state.run(live.run.id)}/control"
         try:
@@ -338,18 +293,18 @@ class LocalBackend:
 
     # -- watching ----------------------------------------------------------------------------
 
-    def _watch(self, name: str, live: _Live, pidfd: int) -> None:
+    def _watch(self, name: str, live: Live, pidfd: int) -> None:
         live.pidfd = pidfd
         asyncio.get_running_loop().add_reader(pidfd, self._on_shim_gone, name, live)
         self._changed()
 
-    def _on_notice(self, name: str, live: _Live, notice: int) -> None:
+    def _on_notice(self, name: str, live: Live, notice: int) -> None:
         """The shim has executed the command, or could not, or is dead."""
         asyncio.get_running_loop().remove_reader(notice)
         os.close(notice)
         self._own(self._read_begin(name, live))
 
-    async def _read_begin(self, name: str, live: _Live) -> None:
+    async def _read_begin(self, name: str, live: Live) -> None:
         pause = SHIM_POLL
         while not live.ending and not self._closing:
             record = await self._in_writer(self._read_begun, live.run.id)
@@ -362,22 +317,25 @@ class LocalBackend:
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_SHIM_POLL)
 
-    def _watch_leader(self, live: _Live, leader: Process) -> None:
+    def _watch_leader(self, live: Live, leader: Process) -> None:
         """Its end is told by the shim, once the whole tree is gone. Until then this tells more."""
-        live.leader_pidfd = _pidfd(leader)
+        try:
+            live.leader_pidfd = hold(leader)
+        except OSError:
+            return  # no descriptor left: then the shim's word has to do
         if live.leader_pidfd < 0:
             self._on_leader_gone(live)
             return
         loop = asyncio.get_running_loop()
         loop.add_reader(live.leader_pidfd, self._on_leader_gone, live)
 
-    def _forget_leader(self, live: _Live) -> None:
+    def _forget_leader(self, live: Live) -> None:
         if live.leader_pidfd >= 0:
             asyncio.get_running_loop().remove_reader(live.leader_pidfd)
             os.close(live.leader_pidfd)
             live.leader_pidfd = -1
 
-    def _on_leader_gone(self, live: _Live) -> None:
+    def _on_leader_gone(self, live: Live) -> None:
         self._forget_leader(live)
         live.run = replace(live.run, leader_ended_at=self._clock.now())
         self._watch_remains(live)
@@ -385,51 +343,22 @@ class LocalBackend:
 
     # -- members that do not die -------------------------------------------------------------
 
-    def _watch_remains(self, live: _Live) -> None:
+    def _watch_remains(self, live: Live) -> None:
         if not live.remains_watched:
             live.remains_watched = True
-            self._look(self._find_unkilled(live))
+            self._look(
+                lingering.watch(live, self._clock, lambda left: self._note_unkilled(live, left))
+            )
 
-    async def _find_unkilled(self, live: _Live) -> None:
-        """See who is still there although the shim has sent KILL long ago, until nobody is."""
-        while not live.ending:
-            await asyncio.sleep(UNKILLED_INTERVAL)
-            run = live.run
-            kill_at = run.stopping.kill_at if run.stopping else math.inf
-            if run.leader_ended_at is not None:
-                kill_at = min(kill_at, run.leader_ended_at)
-            if live.shim is None or self._clock.now() < kill_at + UNKILLED_AFTER:
-                continue
-            left = tree(live.shim.pid, await asyncio.to_thread(process_table))
-            self._note_unkilled(live, await asyncio.to_thread(described, left))
-
-    async def _sweep(self, live: _Live) -> int:
+    async def _sweep(self, live: Live) -> int:
         """Kill what a run without a shim has left; how many there were."""
         live.run = replace(live.run, sweeping=True)
         self._changed()
-        marks = (live.run.id, live.leader, live.pipe_inode, live.record.cgroup)
-        return await self._strike_all(marks, lambda left: self._note_unkilled(live, left))
+        return await lingering.sweep(
+            live.marks, self._clock, lambda left: self._note_unkilled(live, left)
+        )
 
-    async def _strike_all(
-        self,
-        marks: tuple[str, Process | None, int | None, str | None],
-        unkilled: Callable[[tuple[Member, ...]], None],
-    ) -> int:
-        """Kill all that bears one of the marks until nobody does; how many there were.
-
-        `unkilled` is told who is still there long after.
-        """
-        killed: set[tuple[int, int]] = set()
-        begun, interval = self._clock.now(), KILL_INTERVAL
-        while found := await asyncio.to_thread(strike, *marks):
-            killed.update(found)
-            if self._clock.now() > begun + UNKILLED_AFTER:
-                unkilled(await asyncio.to_thread(described, found))
-                interval = UNKILLED_INTERVAL
-            await asyncio.sleep(interval)
-        return len(killed)
-
-    def _note_unkilled(self, live: _Live, members: tuple[Member, ...]) -> None:
+    def _note_unkilled(self, live: Live, members: tuple[Member, ...]) -> None:
         if members != live.run.unkilled:
             live.run = replace(live.run, unkilled=members)
             self._changed()
@@ -439,17 +368,17 @@ class LocalBackend:
         record = read_record(f"{self._state.run(run_id)}/shim.json", ShimRecord)
         return record if record and record.boot_id == self._clock.boot_id else None
 
-    def _attach(self, live: _Live, record: ShimRecord) -> None:
+    def _attach(self, live: Live, record: ShimRecord) -> None:
         live.shim, live.leader = record.shim, record.leader
         live.pipe_inode, live.protocol = record.pipe_inode, record.protocol
         live.log = Position(record.log.device, record.log.inode, record.log.offset)
         live.run = replace(live.run, executed=True)
 
-    def _attach_if(self, live: _Live, record: ShimRecord | None) -> None:
+    def _attach_if(self, live: Live, record: ShimRecord | None) -> None:
         if record is not None:
             self._attach(live, record)
 
-    def _on_shim_gone(self, name: str, live: _Live) -> None:
+    def _on_shim_gone(self, name: str, live: Live) -> None:
         asyncio.get_running_loop().remove_reader(live.pidfd)
         os.close(live.pidfd)
         if live.shim is not None:
@@ -459,7 +388,7 @@ class LocalBackend:
                 pass  # an earlier daemon's child; init has it
         self._own(self._finish(name, live))
 
-    async def _finish(self, name: str, live: _Live) -> None:
+    async def _finish(self, name: str, live: Live) -> None:
         """The shim is gone: learn how the run ended, see that nothing is left, write it down."""
         live.ending = True
         self._forget_leader(live)
@@ -469,7 +398,7 @@ class LocalBackend:
         if exit_record is None:
             begun = await self._in_writer(self._read_begun, live.run.id)
             self._attach_if(live, begun)
-            shim_lost = await asyncio.to_thread(_last_words, f"{run_dir}/shim.err")
+            shim_lost = await asyncio.to_thread(last_words, f"{run_dir}/shim.err")
             count = await self._look(self._sweep(live))
             self._report(name, f"its shim was lost; {count} processes of its tree were removed")
         cause = live.run.stopping.cause if live.run.stopping else None
@@ -488,7 +417,7 @@ class LocalBackend:
             cause=cause,
             shim_lost=shim_lost,
             was_ready=live.run.ready,
-            log=_run_log(self._state.log(name), live.log),
+            log=run_log(self._state.log(name), live.log),
         )
         diagnosis = await asyncio.to_thread(self._diagnose, ending)
         await self._write_end(name, live, exit_record, cause, diagnosis)
@@ -496,7 +425,7 @@ class LocalBackend:
     async def _write_end(
         self,
         name: str,
-        live: _Live,
+        live: Live,
         exit_record: ExitRecord | None,
         cause: Cause | None,
         diagnosis: Diagnosis,
@@ -565,7 +494,7 @@ class LocalBackend:
         await asyncio.gather(*ended.values(), *nameless)
         return list(ended)
 
-    def _take_up(self, found: Found, record: RunRecord) -> tuple[str, _Live]:
+    def _take_up(self, found: Found, record: RunRecord) -> tuple[str, Live]:
         """Have the run in hand as it was when its daemon died, as far as that is known."""
         name, launch = record.instance.name, record.instance.launch
         known = self._records.get(name)
@@ -587,14 +516,14 @@ class LocalBackend:
             progress_at=now,
             found_at=now,
         )
-        live = self._live[name] = _Live(run, record)
+        live = self._live[name] = Live(run, record)
         if found.shim is not None:
             self._recall(name, live, found)
         if found.rebuilt:
             self._report(name, f"its run's record was missing or damaged; taken {found.rebuilt}")
         return name, live
 
-    def _recall(self, name: str, live: _Live, found: Found) -> None:
+    def _recall(self, name: str, live: Live, found: Found) -> None:
         """What an earlier daemon had found out about a run that has begun.
 
         Not before a shim is known: what may have ended is not shown as if it were ready.
@@ -609,7 +538,7 @@ class LocalBackend:
             stopping=live.run.stopping or found.stopping,
         )
 
-    async def _settle(self, name: str, live: _Live, found: Found, reader: Reader) -> None:
+    async def _settle(self, name: str, live: Live, found: Found, reader: Reader) -> None:
         """Do what is decided about a run that was found, and look again until that stands."""
         pause = SHIM_POLL
         while not self._closing:
@@ -642,11 +571,11 @@ class LocalBackend:
                     await self._clear(found)
                     return
 
-    def _watch_found(self, name: str, live: _Live) -> bool:
+    def _watch_found(self, name: str, live: Live) -> bool:
         """False: the shim has gone since it was looked at. Raises OSError: no descriptor left."""
         assert live.shim is not None
         assert live.leader is not None
-        pidfd = _pidfd(live.shim)
+        pidfd = hold(live.shim)
         if pidfd < 0:
             return False
         self._watch(name, live, pidfd)
@@ -670,7 +599,7 @@ class LocalBackend:
         run, shim, name = found.remains.run, found.shim, found.remains.name
         leader, pipe = (shim.leader, shim.pipe_inode) if shim else (None, None)
         group = found.record.cgroup if found.record else None
-        await self._look(self._strike_all((run, leader, pipe, group), lambda _: None))
+        await self._look(lingering.sweep((run, leader, pipe, group), self._clock))
         if name is not None:
             self._clearing.discard(name)
             self._changed()
@@ -682,7 +611,7 @@ class LocalBackend:
         if group:
             cgroup.remove(group)
 
-    async def _drop(self, name: str, live: _Live) -> None:
+    async def _drop(self, name: str, live: Live) -> None:
         """Forget a run that never began: its start is decided anew, from what was before it."""
         live.ending = True
         self._records[name] = replace(self._records[name], run=None)
@@ -731,49 +660,6 @@ class LocalBackend:
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         self._writer.shutdown()
-
-
-def _run_log(path: str, position: Position | None) -> Iterable[bytes]:
-    """This run's part of the log, in chunks."""
-    if position is None:
-        return
-    reader = LogReader(path, position)
-    begun = 0
-    tail: deque[bytes] = deque()
-    try:
-        while chunk := reader.read():
-            if begun < LOG_HEAD:
-                begun += len(chunk)
-                yield chunk
-                continue
-            tail.append(chunk)
-            if len(tail) > LOG_TAIL_CHUNKS:
-                yield b"\n" * tail.popleft().count(b"\n")  # lines keep their numbers
-        yield from tail
-    finally:
-        reader.close()
-
-
-def _last_words(path: str) -> str:
-    """The last line that a shim printed before it was gone; empty if it said nothing."""
-    try:
-        with open(open_own(path, os.O_RDONLY), encoding="utf-8", errors="replace") as file:
-            lines = file.read().strip().splitlines()
-    except OSError:
-        return ""
-    return lines[-1] if lines else ""
-
-
-def _pidfd(process: Process) -> int:
-    """A descriptor for exactly this process; negative if it is gone. Raises OSError: none left."""
-    try:
-        pidfd = os.pidfd_open(process.pid)
-    except ProcessLookupError:
-        return -1
-    if alive(process):  # looked at after it was opened: it is this one for ever
-        return pidfd
-    os.close(pidfd)
-    return -1
 
 
 def _unlink(path: str) -> None:

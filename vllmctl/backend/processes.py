@@ -21,7 +21,6 @@ from vllmctl.backend import cgroup
 from vllmctl.core.observed import Member
 from vllmctl.core.spec import RUN_VARIABLE
 from vllmctl.records import Process
-from vllmctl.shim.run import KILL_INTERVAL
 from vllmctl.shim.tree import descendants, kill_cgroup, process_stat, process_table, send
 
 EXEC_PATIENCE = 1.0
@@ -73,15 +72,6 @@ def strike(
     for pid, start in found:
         send(pid, start, signal.SIGKILL)
     return found
-
-
-def sweep(run: str, leader: Process | None, pipe_inode: int | None) -> int:
-    """Strike until nobody is left; returns how many there were. Blocks: not for the loop."""
-    killed: set[tuple[int, int]] = set()
-    while found := strike(run, leader, pipe_inode):
-        killed.update(found)
-        time.sleep(KILL_INTERVAL)
-    return len(killed)
 
 
 def described(processes: Iterable[tuple[int, int]]) -> tuple[Member, ...]:

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import msgspec
 
-from vllmctl.backend.processes import alive, environ_of_shim, sweep
+from vllmctl.backend.processes import alive, environ_of_shim, members
 from vllmctl.backend.spawn import with_port
 from vllmctl.clock import Clock
 from vllmctl.core.observed import Cause, Stopping
@@ -105,7 +105,8 @@ class Reader:
         again = self.look_again(found)
         remains = replace(again.remains, lock=Lock.TAKEN)
         if remains.shim is Shim.UNKNOWN and not remains.exit:
-            remains = replace(remains, left=sweep(run, None, None))
+            group = found.record.cgroup if found.record else None
+            remains = replace(remains, left=len(members(run, None, None, group)))
         return replace(again, remains=remains)
 
     def _look(self, run: str, record: RunRecord | None = None, rebuilt: str = "") -> Found:

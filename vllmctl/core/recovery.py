@@ -59,7 +59,7 @@ class Remains:
     """Its shim came as far as to listen for orders, so the command may have run."""
     lock: Lock = Lock.UNTRIED
     left: int = 0
-    """Processes that were found, and removed, after the run was taken back."""
+    """Processes that were found after the run was taken back."""
 
 
 @dataclass(frozen=True, slots=True)

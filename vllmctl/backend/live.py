@@ -1,0 +1,45 @@
+"""A run in hand, and a hold on its processes that cannot be mistaken for another."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from vllmctl.backend.processes import alive
+from vllmctl.core.observed import Run
+from vllmctl.logfile import Position
+from vllmctl.records import Process, RunRecord
+
+
+@dataclass(slots=True)
+class Live:
+    """A run in hand. The value in `run` is replaced, never changed."""
+
+    run: Run
+    record: RunRecord
+    shim: Process | None = None
+    leader: Process | None = None
+    pipe_inode: int | None = None
+    protocol: int = 1
+    log: Position | None = None
+    pidfd: int = -1
+    leader_pidfd: int = -1
+    remains_watched: bool = False
+    ending: bool = False
+
+    @property
+    def marks(self) -> tuple[str, Process | None, int | None, str | None]:
+        """What its processes are found by, should its shim be gone; see `processes`."""
+        return self.run.id, self.leader, self.pipe_inode, self.record.cgroup
+
+
+def hold(process: Process) -> int:
+    """A descriptor for exactly this process; negative if it is gone. Raises OSError: none left."""
+    try:
+        pidfd = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return -1
+    if alive(process):  # looked at after it was opened: it is this one for ever
+        return pidfd
+    os.close(pidfd)
+    return -1
