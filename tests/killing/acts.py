@@ -160,7 +160,8 @@ def _lose_log(name: str) -> Callable[[Stage], None]:
 def _start_deaf(stage: Stage) -> None:
     stage.ask("POST", "/v1/models/deaf/start")
     stage.wait("deaf to run", lambda: stage.state("deaf") == "RUNNING")
-    stage.wait("deaf to be on stage", lambda: stage.printed("deaf")[0])
+    run = stage.record("deaf").run or ""
+    stage.wait("deaf to be deaf", lambda: run[:8] in stage.printed("deaf")[0])
 
 
 def _restart(play: Play) -> None:

@@ -6,6 +6,7 @@ import queue
 import re
 import threading
 import time
+import traceback
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,6 +145,8 @@ def play(stage: Stage, cell: Cell) -> Outcome:
         trouble += [(2, f"left in the state directory: {what}") for what in promises.untidy(stage)]
     except AssertionError as error:
         trouble.append((0, str(error)))
+    except Exception:
+        trouble.append((0, traceback.format_exc()))  # the matrix' own fault: told, and no end of it
     finally:
         stage.call_off()
     return Outcome(cell, found, tuple(trouble), time.monotonic() - begin)

@@ -45,12 +45,12 @@ def be_the_only_one():
 
 def have_a_child():
     """In a session of its own, not to be reached by the leader's end or its process group."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN if deaf else signal.SIG_DFL)  # for the child
     if os.fork():
         return
     os.setsid()
     if os.fork():
         os._exit(0)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN if deaf else signal.SIG_DFL)
     while True:
         signal.pause()
 

@@ -272,14 +272,29 @@ class Stage:
 
     def printed(self, name: str) -> tuple[dict[str, list[int]], int]:
         """The lines of each run in the log, oldest first, and how many files it has."""
-        log = Path(self.site.state.log(name))
-        rotated = sorted(log.parent.glob(f"{log.name}.*"), key=lambda path: -int(path.suffix[1:]))
-        files = [*rotated, log] if log.exists() else rotated
-        text = b"".join(file.read_bytes() for file in files).decode(errors="replace")
+        files, text = self._read_log(Path(self.site.state.log(name)))
         found: dict[str, list[int]] = {}
         for run, number in re.findall(r"^([0-9a-f]{8}) line (\d+)$", text, re.MULTILINE):
             found.setdefault(run, []).append(int(number))
-        return found, len(files)
+        return found, files
+
+    def _read_log(self, log: Path) -> tuple[int, str]:
+        """How many files it has, and their text, oldest first; of one moment, for they move."""
+
+        def files() -> list[tuple[Path, int]]:
+            older = (path for path in log.parent.iterdir() if path.stem == log.name)
+            numbered = (path for path in older if path.suffix[1:].isdigit())
+            rotated = sorted(numbered, key=lambda path: -int(path.suffix[1:]))
+            return [(path, path.stat().st_ino) for path in (*rotated, log) if path.exists()]
+
+        while True:
+            try:
+                found = files()
+                text = b"".join(path.read_bytes() for path, _ in found)
+                if files() == found:
+                    return len(found), text.decode(errors="replace")
+            except FileNotFoundError:
+                pass  # rotated while we looked
 
     def shout(self, name: str, what: str, content: str = "") -> None:
         """Tell a player to do something: `burst`, or `leave` with a code."""
