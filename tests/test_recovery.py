@@ -8,9 +8,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -83,8 +81,6 @@ def test_no_damage_to_a_record_costs_a_running_model_anything(site: Site, what: 
     site.simulate(**{name: {"port": "auto"} for name in DAMAGES})
     site.start()
     before = {name: identity(site.model(name)) for name in DAMAGES}
-    if what == "instance":  # how often it was restarted (another's port, say) is told only there
-        before = {name: (*known[:3], 0) for name, known in before.items()}
     site.kill_daemon()
     paths = {name: record_of(site, name, what) for name in DAMAGES}
     for name, damage in DAMAGES.items():
@@ -100,16 +96,10 @@ def test_no_damage_to_a_record_costs_a_running_model_anything(site: Site, what: 
         if what != "exit":
             assert paths[name].is_file(), f"{name}: it was not written again"
     # What was rebuilt is as good as what was lost: its end is seen, and is told truly.
-    earlier = {name: site.model(name)["last_exit"] for name in DAMAGES}  # of a port that was taken
     for name in DAMAGES:
         os.kill(int(str(before[name][0])), signal.SIGKILL)
-
-    def new_exit(name: str) -> Any:
-        found = site.model(name)["last_exit"]
-        return found if found != earlier[name] else None
-
     for name in DAMAGES:
-        ended = wait_for(partial(new_exit, name), "its end to be seen")
+        ended = wait_for(lambda n=name: site.model(n)["last_exit"], "its end to be seen")
         assert (ended["code"], ended["signal"]) == (None, signal.SIGKILL)
     site.ok("stop")
     assert site.leftovers() == []

@@ -45,10 +45,15 @@ def wait_for(condition: Callable[[], T], what: str, patience: float = PATIENCE) 
         time.sleep(0.02)
 
 
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+"""Which of pytest-xdist's workers this is."""
+OWN_HOST = f"127.0.0.{WORKER + 2}"
+"""A loopback address that no other worker uses: every daemon's `port: auto` begins at 8000."""
+
+
 def _ports() -> Iterator[int]:
-    """Ports below the ephemeral ones, each once, and other ones for each worker of pytest-xdist."""
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
-    first = 12_000 + 2_500 * (worker % 8)
+    """Ports below the ephemeral ones, each once, and other ones for each worker."""
+    first = 12_000 + 2_500 * (WORKER % 8)
     while True:
         start = random.randrange(2_500)
         for offset in range(2_500):
@@ -293,7 +298,8 @@ def sweep(run: str, leader: Process | None, pipe_inode: int | None) -> int:
 def quick(**keys: Any) -> dict[str, Any]:
     """A simulated model that loads in no time, on a port of its own."""
     args = {"simulate-load-time": 0.1} | keys.pop("args", {})
-    return {"engine": "simulator", "model": "demo", "port": free_port(), "args": args} | keys
+    place = {"host": OWN_HOST} if keys.get("port") == "auto" else {"port": free_port()}
+    return {"engine": "simulator", "model": "demo", "args": args} | place | keys
 
 
 def get(url: str, timeout: float = 10) -> tuple[int, Any]:
