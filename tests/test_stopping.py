@@ -254,6 +254,16 @@ def test_a_member_that_cannot_be_killed_is_named_and_keeps_the_port(
     assert not runs(stuck)
 
 
+def test_a_shim_that_was_stopped_hears_a_stop_all_the_same(site: Site) -> None:
+    """Somebody sent it SIGSTOP: a debugger, a freezer of idle processes."""
+    site.simulate(m=quick())
+    site.start()
+    (record,) = site.shims().values()
+    os.kill(record.shim.pid, signal.SIGSTOP)
+    site.ok("stop")
+    assert site.leftovers() == []
+
+
 # -- a cgroup for each run -------------------------------------------------------------------
 
 

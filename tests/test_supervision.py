@@ -7,11 +7,13 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
 import time
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 from shimming import fill
@@ -683,3 +685,21 @@ def test_a_log_that_is_no_file_ends_in_a_sentence(site: Site) -> None:
     done = site.run("start")
     assert done.returncode == 1
     assert "its log could not be opened" in done.stderr
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced"])
+def test_a_control_socket_that_was_taken_away_is_made_again(site: Site, how: str) -> None:
+    """By a cleaner of old files in /tmp, for one."""
+    site.simulate(chat={})
+    site.start()
+    before, daemon = site.model("chat"), site.daemon_pid()
+    path = Path(site.state.socket)
+    path.unlink()
+    if how == "replaced":
+        path.write_text("")
+    assert site.run("status").returncode == 3
+    site.start()  # finds the daemon that is there, as soon as it can be reached again
+    assert site.daemon_pid() == daemon
+    assert site.model("chat")["pid"] == before["pid"]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert "was removed, and is there again" in site.daemon_log()

@@ -144,7 +144,11 @@ async def _supervise(
         return EXIT_INVALID_CONFIG
     herald.say("finding what runs")
     supervisor = Supervisor(keeper, state, environ, herald)
-    server = ControlServer(state.socket, SupervisorService(supervisor, state))
+    server = ControlServer(
+        state.socket,
+        SupervisorService(supervisor, state),
+        lambda sentence: supervisor.events.tell("", "trouble", sentence),
+    )
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, supervisor.shut_down)
     loop.add_signal_handler(signal.SIGHUP, supervisor.hang_up)

@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import uuid
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -289,6 +291,9 @@ class LocalBackend:
             return False  # the pipe is full: it has more orders than it can take
         finally:
             os.close(fd)
+        if live.pidfd >= 0:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(live.pidfd, signal.SIGCONT)  # a stopped one hears nothing
         return True
 
     # -- watching ----------------------------------------------------------------------------
@@ -381,6 +386,7 @@ class LocalBackend:
     def _on_shim_gone(self, name: str, live: Live) -> None:
         asyncio.get_running_loop().remove_reader(live.pidfd)
         os.close(live.pidfd)
+        live.pidfd = -1
         if live.shim is not None:
             try:
                 os.waitpid(live.shim.pid, os.WNOHANG)

@@ -25,6 +25,8 @@ from vllmctl.core.select import UnknownName
 MODEL_VERBS = ("start", "stop", "restart")
 LOOK_AT_READER = 1.0
 """Seconds between two looks whether the reader of a quiet stream is still there."""
+LOOK_AT_SOCKET = 2.0
+"""Seconds between two looks whether the socket is still at its path."""
 LONGEST_NUMBER = 18
 """Digits of a number in a query; the id of an event has 13."""
 
@@ -65,9 +67,11 @@ class Service(Protocol):
 class ControlServer:
     """Serves a `Service` on a Unix socket that only its owner may open."""
 
-    def __init__(self, path: str, service: Service) -> None:
+    def __init__(self, path: str, service: Service, report: Callable[[str], None]) -> None:
+        """`report(sentence)` tells of trouble."""
         self._path = path
         self._service = service
+        self._report = report
         app = web.Application(middlewares=[self._guard])
         app.add_routes(
             [
@@ -85,6 +89,10 @@ class ControlServer:
             ]
         )
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        self._site: web.SockSite | None = None
+        self._inode = 0
+        """Of the socket, as it was made."""
+        self._staying: asyncio.Task[None] | None = None
         # Bytes that are no HTTP are the sender's trouble: no traceback of them in our log.
         logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
 
@@ -93,6 +101,39 @@ class ControlServer:
 
         Raises OSError if something is there that cannot be taken away.
         """
+        await self._runner.setup()
+        await self._listen()
+        self._staying = asyncio.create_task(self._stay_reachable())
+
+    async def close(self) -> None:
+        if self._staying is not None:
+            self._staying.cancel()
+        await self._runner.cleanup()
+        with suppress(OSError):  # the server's clean-up has done it; or it never was ours
+            os.unlink(self._path)
+
+    async def _stay_reachable(self) -> None:
+        """Make the socket again whenever a cleaner of old files, say, has removed it. For ever."""
+        told = ""
+        while True:
+            await asyncio.sleep(LOOK_AT_SOCKET)
+            if self._is_there():
+                told = ""
+                continue
+            sentence = f"the control socket {self._path} was removed"
+            try:
+                await self._listen()
+                sentence += ", and is there again"
+            except OSError as error:
+                sentence += f", and cannot be made again: {error.strerror}"
+            if sentence != told:
+                self._report(sentence)
+            told = sentence
+
+    async def _listen(self) -> None:
+        if self._site is not None:
+            await self._site.stop()  # nobody can reach it; who is connected stays so
+            self._site = None
         try:
             os.unlink(self._path)
         except FileNotFoundError:
@@ -101,15 +142,20 @@ class ControlServer:
         before = os.umask(0o177)  # closed to others from the first moment on
         try:
             listener.bind(self._path)
+        except OSError:
+            listener.close()
+            raise
         finally:
             os.umask(before)
-        await self._runner.setup()
-        await web.SockSite(self._runner, listener, shutdown_timeout=1.0).start()
+        self._inode = os.lstat(self._path).st_ino
+        self._site = web.SockSite(self._runner, listener, shutdown_timeout=1.0)
+        await self._site.start()
 
-    async def close(self) -> None:
-        await self._runner.cleanup()
-        with suppress(OSError):  # the server's clean-up has done it; or it never was ours
-            os.unlink(self._path)
+    def _is_there(self) -> bool:
+        try:
+            return os.lstat(self._path).st_ino == self._inode
+        except OSError:
+            return False
 
     @web.middleware
     async def _guard(
