@@ -14,8 +14,8 @@ from typing import TypeVar
 
 import msgspec
 
-from vllmctl.clock import Stamp
-from vllmctl.core.observed import Cause, Diagnosis, Exit
+from vllmctl.clock import Clock, Stamp
+from vllmctl.core.observed import Cause, Diagnosis, End, Exit
 from vllmctl.core.spec import Instance, Setting
 from vllmctl.ownfiles import create_own, open_own
 
@@ -147,6 +147,21 @@ class EndRecord:
     digest: str
     generation: int
     running_since: Stamp | None
+
+    def by(self, clock: Clock) -> End:
+        """The same, on the clock that deciding uses."""
+        since = self.running_since
+        return End(
+            run=self.run,
+            at=clock.at(self.at),
+            exit=self.exit,
+            cause=self.cause,
+            diagnosis=self.diagnosis,
+            digest=self.digest,
+            generation=self.generation,
+            running_since=clock.at(since) if since else None,
+            this_boot=clock.this_boot(self.at),
+        )
 
 
 @dataclass(frozen=True, slots=True)

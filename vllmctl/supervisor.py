@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import math
 import traceback
-from collections.abc import Awaitable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any
 
 from vllmctl.backend import Sight
 from vllmctl.backend.ending import Ending
@@ -35,6 +34,7 @@ from vllmctl.core.plan import (
     plan,
 )
 from vllmctl.core.spec import Engine, Instance, Source
+from vllmctl.errands import Errands
 from vllmctl.events import Events
 from vllmctl.herald import Herald, summary
 from vllmctl.intent import Intent
@@ -77,7 +77,7 @@ class Supervisor:
         self._environ = environ
         self._prober = Prober()
         self._monitors: dict[str, tuple[str, Monitor, asyncio.Task[None]]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._errands = Errands(self._trouble)
         self._states: dict[str, State] = {}
         self._waits_told_at = -math.inf
 
@@ -100,11 +100,11 @@ class Supervisor:
 
     def saved(self, reading: Awaitable[bool] | None = None) -> None:
         """Read the file again, or go on from a reading that has begun."""
-        self._own(self.read_file(reading))
+        self._errands.begin(self.read_file(reading))
 
     def hang_up(self) -> None:
         """SIGHUP: read the file again; the service manager, who may have sent it, is told."""
-        self._own(self._reload())
+        self._errands.begin(self._reload())
 
     async def _reload(self) -> None:
         self._herald.reloading()
@@ -170,7 +170,7 @@ class Supervisor:
 
     async def run(self) -> None:
         """Until somebody ends it."""
-        self._own(self.keeper.watch(self._read_after_a_save))
+        self._errands.begin(self.keeper.watch(self._read_after_a_save))
         asyncio.get_running_loop().add_reader(self._alarm.fd, self.wake)
         while not self._leaving:
             self._changed.clear()
@@ -186,8 +186,7 @@ class Supervisor:
 
     async def close(self) -> None:
         """Finish what is being written, and let go of everything."""
-        for task in self._tasks:
-            task.cancel()
+        self._errands.cancel()
         await self.backend.close()
         await self._prober.close()
         self.events.close()
@@ -264,19 +263,7 @@ class Supervisor:
         )
         assert sight.run is not None
         unhealthy = sight.run.ready and sight.run.running_since is None
-        return run, monitor, self._own(monitor.watch(sight.run.ready, unhealthy))
-
-    def _own(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run it beside the loop; its failure is told, never lost."""
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._disown)
-        return task
-
-    def _disown(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._trouble("", f"internal error: {error!r}")
+        return run, monitor, self._errands.begin(monitor.watch(sight.run.ready, unhealthy))
 
     def _diagnose(self, ending: Ending) -> Diagnosis:
         """Why a run ended; secrets in its log are not repeated. Blocks: not for the loop."""
@@ -370,7 +357,7 @@ class Supervisor:
             case Forget(name):
                 self.events.tell(name, "forgotten", "no longer in the file, and nothing of it runs")
                 self.keeper.forget(name)
-                self._own(self.intent.forget(name))
+                self._errands.begin(self.intent.forget(name))
             case KillRun(name, _, why):
                 self.events.tell(name, "kill", f"{why}; its process tree is being killed")
             case StartRun() | StopRun() | ResetCount():

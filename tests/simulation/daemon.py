@@ -20,7 +20,6 @@ from vllmctl.core.observed import (
     ASKED,
     Cause,
     Diagnosis,
-    End,
     Exit,
     Facts,
     Observed,
@@ -196,7 +195,7 @@ class Daemon:
             live = self.live.get(name)
             facts[name] = Facts(
                 run=replace(live.run, sweeping=name in self.sweeping) if live else None,
-                end=self._end(record.end),
+                end=record.end.by(self.clock) if record.end else None,
                 clearing=live is None and name in self.sweeping,
                 attempt=record.attempt,
                 held=name in self.held,
@@ -204,22 +203,6 @@ class Daemon:
                 generation=self.generations.get(name, 0),
             )
         return Observed(facts, self.shutting_down)
-
-    def _end(self, record: EndRecord | None) -> End | None:
-        if record is None:
-            return None
-        since = record.running_since
-        return End(
-            run=record.run,
-            at=self.clock.at(record.at),
-            exit=record.exit,
-            cause=record.cause,
-            diagnosis=record.diagnosis,
-            digest=record.digest,
-            generation=record.generation,
-            running_since=self.clock.at(since) if since else None,
-            this_boot=self.clock.this_boot(record.at),
-        )
 
     def _go(self) -> None:
         self.gone = True

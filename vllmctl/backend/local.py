@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 from vllmctl.backend import Sight, cgroup, lingering
 from vllmctl.backend.ending import Ending, last_words, run_log
@@ -24,9 +24,10 @@ from vllmctl.backend.remains import Found, Reader
 from vllmctl.backend.spawn import Spawner, with_port
 from vllmctl.clock import Clock, Stamp
 from vllmctl.core import recovery
-from vllmctl.core.observed import Cause, Diagnosis, End, Exit, Member, Run, Stopping
+from vllmctl.core.observed import Cause, Diagnosis, Exit, Member, Run, Stopping
 from vllmctl.core.plan import Action, Forget, KillRun, ResetCount, StartRun, StopRun, TuneRun
 from vllmctl.core.spec import Instance
+from vllmctl.errands import Errands
 from vllmctl.logfile import Position
 from vllmctl.ports import check_host, choose_port, listens
 from vllmctl.records import (
@@ -41,8 +42,6 @@ from vllmctl.records import (
 )
 from vllmctl.shim.tree import process_table, tree
 from vllmctl.statedir import StateDir
-
-T = TypeVar("T")
 
 SHIM_POLL = 0.02
 LONGEST_SHIM_POLL = 1.0
@@ -77,10 +76,10 @@ class LocalBackend:
         self._choosing = asyncio.Lock()
         """Held while a port is chosen: two that choose at once would choose the same."""
         self._writer = ThreadPoolExecutor(1, "records")  # one: writes keep their order
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._errands = Errands(report)
         self._closing = False
-        self._looking: set[asyncio.Task[Any]] = set()
-        """Tasks that may take for ever, and are given up when the daemon goes."""
+        self._vigils = Errands(report)
+        """What may take for ever, and is given up when the daemon goes."""
 
     # -- seeing ------------------------------------------------------------------------------
 
@@ -92,7 +91,7 @@ class LocalBackend:
         record = self._records.get(name, InstanceRecord())
         live = self._live.get(name)
         sight = Sight(
-            end=self._end(record.end),
+            end=record.end.by(self._clock) if record.end else None,
             clearing=name in self._clearing,
             attempt=record.attempt,
             total=record.total,
@@ -109,22 +108,6 @@ class LocalBackend:
             shim=live.shim.pid if live.shim else None,
             started=live.record.started,
             ready=record.ready_at,
-        )
-
-    def _end(self, record: EndRecord | None) -> End | None:
-        if record is None:
-            return None
-        since = record.running_since
-        return End(
-            run=record.run,
-            at=self._clock.at(record.at),
-            exit=record.exit,
-            cause=record.cause,
-            diagnosis=record.diagnosis,
-            digest=record.digest,
-            generation=record.generation,
-            running_since=self._clock.at(since) if since else None,
-            this_boot=self._clock.this_boot(record.at),
         )
 
     def trees(self) -> Mapping[str, list[int]]:
@@ -180,7 +163,7 @@ class LocalBackend:
             case Forget(name):
                 self._records.pop(name, None)
                 self._changed()
-                self._own(self._in_writer(_unlink, self._state.instance_record(name)))
+                self._errands.begin(self._in_writer(_unlink, self._state.instance_record(name)))
 
     def _start(self, action: StartRun) -> None:
         name, instance = action.name, action.instance
@@ -213,7 +196,7 @@ class LocalBackend:
             ready_at=None,
             running_since=None,
         )
-        self._own(self._spawn(name, live, action.avoid))
+        self._errands.begin(self._spawn(name, live, action.avoid))
         self._changed()
 
     async def _spawn(self, name: str, live: Live, avoid: frozenset[int]) -> None:
@@ -307,7 +290,7 @@ class LocalBackend:
         """The shim has executed the command, or could not, or is dead."""
         asyncio.get_running_loop().remove_reader(notice)
         os.close(notice)
-        self._own(self._read_begin(name, live))
+        self._errands.begin(self._read_begin(name, live))
 
     async def _read_begin(self, name: str, live: Live) -> None:
         pause = SHIM_POLL
@@ -351,7 +334,7 @@ class LocalBackend:
     def _watch_remains(self, live: Live) -> None:
         if not live.remains_watched:
             live.remains_watched = True
-            self._look(
+            self._vigils.begin(
                 lingering.watch(live, self._clock, lambda left: self._note_unkilled(live, left))
             )
 
@@ -392,7 +375,7 @@ class LocalBackend:
                 os.waitpid(live.shim.pid, os.WNOHANG)
             except ChildProcessError:
                 pass  # an earlier daemon's child; init has it
-        self._own(self._finish(name, live))
+        self._errands.begin(self._finish(name, live))
 
     async def _finish(self, name: str, live: Live) -> None:
         """The shim is gone: learn how the run ended, see that nothing is left, write it down."""
@@ -405,7 +388,7 @@ class LocalBackend:
             begun = await self._in_writer(self._read_begun, live.run.id)
             self._attach_if(live, begun)
             shim_lost = await asyncio.to_thread(last_words, f"{run_dir}/shim.err")
-            count = await self._look(self._sweep(live))
+            count = await self._vigils.begin(self._sweep(live))
             self._report(name, f"its shim was lost; {count} processes of its tree were removed")
         cause = live.run.stopping.cause if live.run.stopping else None
         if exit_record is not None:
@@ -487,7 +470,7 @@ class LocalBackend:
             else:
                 if isinstance(outcome, recovery.TakeLoss):
                     live.run = replace(live.run, sweeping=True)
-                self._own(settled)
+                self._errands.begin(settled)
         for one in of_no_account:
             name = one.remains.name
             if name is not None and name not in self._live and not one.remains.end_written:
@@ -495,7 +478,7 @@ class LocalBackend:
             if name is None:
                 nameless.append(self._clear(one))  # whose it was nobody knows: all wait for it
             else:
-                self._own(self._clear(one))
+                self._errands.begin(self._clear(one))
         # What has ended is never shown as if it lived.
         await asyncio.gather(*ended.values(), *nameless)
         return list(ended)
@@ -605,7 +588,7 @@ class LocalBackend:
         run, shim, name = found.remains.run, found.shim, found.remains.name
         leader, pipe = (shim.leader, shim.pipe_inode) if shim else (None, None)
         group = found.record.cgroup if found.record else None
-        await self._look(lingering.sweep((run, leader, pipe, group), self._clock))
+        await self._vigils.begin(lingering.sweep((run, leader, pipe, group), self._clock))
         if name is not None:
             self._clearing.discard(name)
             self._changed()
@@ -629,7 +612,7 @@ class LocalBackend:
 
     def _save(self, name: str, **changes: Any) -> None:
         self._records[name] = replace(self._records.get(name, InstanceRecord()), **changes)
-        self._own(self._in_writer(self._write_quietly, name, self._records[name]))
+        self._errands.begin(self._in_writer(self._write_quietly, name, self._records[name]))
 
     def _write_quietly(self, name: str, record: InstanceRecord) -> None:
         try:
@@ -641,30 +624,11 @@ class LocalBackend:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._writer, function, *arguments)
 
-    def _own(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._disown)
-
-    def _disown(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._report("", f"internal error: {error!r}")
-
-    def _look(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Do what may take for ever: it is given up when the daemon goes."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._looking.add(task)
-        task.add_done_callback(self._looking.discard)
-        return task
-
     async def close(self) -> None:
         """Finish what is being written. Runs go on without us."""
         self._closing = True
-        for task in self._looking:
-            task.cancel()
-        while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._vigils.cancel()
+        await self._errands.finish()
         self._writer.shutdown()
 
 
