@@ -37,6 +37,10 @@ class SupervisorService:
         self._state = state
         self._started = supervisor.clock.stamp()
 
+    @property
+    def ending(self) -> bool:
+        return self._supervisor.shutting_down
+
     async def status(self) -> dict[str, Any]:
         trees = await asyncio.to_thread(self._supervisor.backend.trees)
         statuses = self._supervisor.decide().statuses

@@ -43,6 +43,11 @@ class Refused(Exception):
 class Service(Protocol):
     """What the daemon offers over the socket. Every answer is a JSON document."""
 
+    @property
+    def ending(self) -> bool:
+        """Whether the daemon is on its way out."""
+        ...
+
     async def status(self) -> dict[str, Any]: ...
 
     async def model(self, word: str) -> dict[str, Any]: ...
@@ -113,10 +118,15 @@ class ControlServer:
             os.unlink(self._path)
 
     async def _stay_reachable(self) -> None:
-        """Make the socket again whenever a cleaner of old files, say, has removed it. For ever."""
+        """Make the socket again whenever a cleaner of old files, say, has removed it.
+
+        Until the daemon ends: who begins another then need not be told that this one goes.
+        """
         told = ""
         while True:
             await asyncio.sleep(LOOK_AT_SOCKET)
+            if self._service.ending:
+                return
             if self._is_there():
                 told = ""
                 continue
