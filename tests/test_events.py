@@ -28,6 +28,7 @@ from vllmctl.clock import Clock
 from vllmctl.control.client import Client
 from vllmctl.eventfile import Event, EventReader, append, newest_first, parse
 from vllmctl.events import Events
+from vllmctl.ownfiles import open_own
 
 
 def event(id: int, name: str = "chat", sentence: str = "so it is") -> Event:
@@ -233,6 +234,27 @@ def test_a_disk_that_takes_half_a_line_is_left_with_whole_ones(
     with pytest.raises(OSError, match="No space"):
         append(path, [event(2)])
     monkeypatch.undo()
+    append(path, [event(3)])
+    assert ids(read_all(path, 0)) == [1, 3]
+
+
+def test_a_disk_without_room_for_a_new_file_costs_nobody_a_descriptor(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(path, [event(1)])
+    others: list[int] = []
+
+    def full(name: str, flags: int) -> int:
+        if not others and not os.path.exists(name):
+            others.append(os.open("/dev/null", os.O_RDONLY))  # of another thread, just then
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return open_own(name, flags)
+
+    monkeypatch.setattr("vllmctl.eventfile.open_own", full)
+    monkeypatch.setattr("vllmctl.eventfile.MAX_SIZE", 10)
+    with pytest.raises(OSError, match="No space"):
+        append(path, [event(2)])
+    os.close(others[0])  # it is still open
     append(path, [event(3)])
     assert ids(read_all(path, 0)) == [1, 3]
 

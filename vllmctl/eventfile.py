@@ -66,8 +66,9 @@ def append(path: str, events: Iterable[Event]) -> None:
         size = os.fstat(fd).st_size
         if size > MAX_SIZE:
             os.rename(path, f"{path}.1")
+            new = open_own(path, APPEND)
             os.close(fd)
-            fd, size = open_own(path, APPEND), 0
+            fd, size = new, 0
         _write_whole(fd, size, b"".join(event.line() for event in events))
     finally:
         os.close(fd)
