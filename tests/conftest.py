@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,9 @@ from workplace import Site
 # No database: a checkout may be read-only. No deadline: a shared machine is slow at times.
 settings.register_profile("vllmctl", database=None, deadline=None)
 settings.load_profile("vllmctl")
+
+# A shell ignores Ctrl-C for what it runs in the background, and that would be inherited here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
