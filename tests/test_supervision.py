@@ -20,6 +20,7 @@ from shimming import fill
 from workplace import Site, complete, free_port, get, process, quick, runs, wait_for
 
 from vllmctl.backend.processes import alive
+from vllmctl.control.client import ClientError
 
 
 def seconds_between(earlier: str, later: str) -> float:
@@ -703,3 +704,19 @@ def test_a_control_socket_that_was_taken_away_is_made_again(site: Site, how: str
     assert site.model("chat")["pid"] == before["pid"]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert "was removed, and is there again" in site.daemon_log()
+
+
+def test_a_daemon_that_stands_still_is_named_with_what_to_do(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.simulate(chat={})
+    site.start()
+    before, daemon = site.model("chat"), site.daemon_pid()
+    monkeypatch.setattr("vllmctl.control.client.ANSWER_TIMEOUT", 0.2)
+    os.kill(daemon, signal.SIGSTOP)
+    with pytest.raises(ClientError, match=f"`kill -9 {daemon}` costs no model"):
+        site.document()
+    os.kill(daemon, signal.SIGKILL)
+    wait_for(lambda: not runs(daemon), "the daemon to be gone")
+    site.start()
+    assert site.model("chat")["pid"] == before["pid"]

@@ -21,7 +21,7 @@ import uvloop
 
 from vllmctl import __version__
 from vllmctl.clock import Clock
-from vllmctl.control.client import Client, NoDaemon, OtherVersion
+from vllmctl.control.client import Client, ClientError, NoDaemon
 from vllmctl.control.server import ControlServer
 from vllmctl.herald import Herald, without_the_service_manager
 from vllmctl.keeper import Keeper
@@ -83,7 +83,7 @@ def _take_lock(state: StateDir) -> int:
         if holder is None or _parts(holder.version) >= _parts(__version__):
             raise
     print(f"taking over from version {holder.version} (pid {holder.pid})", file=sys.stderr)
-    with suppress(NoDaemon, OtherVersion):  # it is gone; or it obeys, and answers in its own way
+    with suppress(NoDaemon, ClientError):  # gone, or answers in its own way; the lock tells
         Client(state.socket).post("/v1/shutdown?keep_models=true")
     deadline = time.monotonic() + TAKEOVER_PATIENCE
     while True:

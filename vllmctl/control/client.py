@@ -17,8 +17,11 @@ from vllmctl import __version__
 from vllmctl.control import API, API_HEADER, VERSION_HEADER
 
 CONNECT_TIMEOUT = 5
-ANSWER_TIMEOUT = 150.0
-"""Seconds that a living daemon may take to answer: a reading may have to ask vLLM for its flags."""
+ANSWER_TIMEOUT = 20.0
+"""Seconds that a living daemon may take to answer; it takes milliseconds, and a slow disk more."""
+READING = ("/v1/reload", "/v1/diff")
+READING_TIMEOUT = 150.0
+"""For these requests: a file is read for them, and vLLM may have to be asked for its flags."""
 
 
 class NoDaemon(Exception):
@@ -61,7 +64,8 @@ class Client:
 
     def _ask(self, method: str, path: str, body: bytes = b"") -> Reply:
         with self._connect() as connection:
-            connection.settimeout(ANSWER_TIMEOUT)
+            patience = READING_TIMEOUT if path.startswith(READING) else ANSWER_TIMEOUT
+            connection.settimeout(patience)
             request = (
                 f"{method} {path} HTTP/1.0\r\nHost: vllmctl\r\nContent-Length: {len(body)}\r\n\r\n"
             )
@@ -69,9 +73,11 @@ class Client:
                 connection.sendall(request.encode() + body)
                 answer = b"".join(_until_end(connection))
             except TimeoutError:
+                pid = _peer_pid(connection)
                 raise ClientError(
-                    f"the daemon did not answer within {ANSWER_TIMEOUT:g} s; "
-                    "see its log, or restart it: `vllmctl shutdown --keep-models`, `vllmctl start`"
+                    f"the daemon (pid {pid}) did not answer within {patience:g} s: it is stopped, "
+                    f"or stands still; `kill -9 {pid}` costs no model, and the next daemon takes "
+                    "them over"
                 ) from None
             except ConnectionError:
                 raise NoDaemon from None  # it died while it was asked
@@ -121,6 +127,13 @@ class Client:
             raise ClientError(
                 f"the daemon's answer could not be understood: {status_line}"
             ) from None
+
+
+def _peer_pid(connection: socket.socket) -> int:
+    """Whoever listens there; unix(7)."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    pid: int = struct.unpack("3i", credentials)[0]
+    return pid
 
 
 def _until_end(connection: socket.socket) -> Iterator[bytes]:
