@@ -662,8 +662,12 @@ def test_a_stop_goes_on_under_a_new_daemon_and_is_never_shown_as_running(site: S
     seen = len(site.events())
     site.ok("start", "--no-wait")
     site.wait_state("chat", "FATAL")
-    moves = [e["event"] for e in site.events("chat") if e in site.events()[seen:]]
-    assert moves == ["adopted", "STOPPING", "FATAL"]
+
+    def moves() -> list[str]:
+        return [e["event"] for e in site.events()[seen:] if e["name"] == "chat"]
+
+    wait_for(lambda: "FATAL" in moves(), "the last event to be written")
+    assert moves() == ["adopted", "STOPPING", "FATAL"]
     assert site.model("chat")["last_exit"]["diagnosis"]["class"] == "engine_hang"
 
 
@@ -699,7 +703,8 @@ def test_a_control_socket_that_was_taken_away_is_made_again(site: Site, how: str
     if how == "replaced":
         path.write_text("")
     assert site.run("status").returncode == 3
-    site.start()  # finds the daemon that is there, as soon as it can be reached again
+    said = site.start()  # finds the daemon that is there, as soon as it can be reached again
+    assert "started the daemon" not in said
     assert site.daemon_pid() == daemon
     assert site.model("chat")["pid"] == before["pid"]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600

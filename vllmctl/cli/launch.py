@@ -28,7 +28,7 @@ LOG_MAX_SIZE = 5_000_000
 
 def ensure_daemon(context: Context) -> bool:
     """See that a daemon runs; True if this has started it."""
-    if _answers(context):
+    if _answering(context):
         return False
     try:
         context.state.prepare()
@@ -42,8 +42,10 @@ def ensure_daemon(context: Context) -> bool:
         begin, daemon = log.tell(), _spawn(context, log)
         told = ""
         while time.monotonic() < deadline:
-            if _answers(context):
-                return daemon.poll() is None  # or somebody else was quicker
+            if pid := _answering(context):
+                if pid != daemon.pid:
+                    daemon.wait()  # somebody else was quicker: ours finds the place taken, and ends
+                return pid == daemon.pid
             code = daemon.poll()
             if code is not None:
                 said = _said(context.state.daemon_log, begin, code)
@@ -78,14 +80,15 @@ def _rotate(path: str) -> None:
         os.rename(path, f"{path}.1")
 
 
-def _answers(context: Context) -> bool:
+def _answering(context: Context) -> int | None:
+    """The process id of the daemon there; None if nobody answers."""
     try:
-        context.client.get("/v1/plan")
+        pid: int = context.client.get("/v1/status").body["daemon"]["pid"]
     except NoDaemon:
-        return False
+        return None
     except ClientError as error:
         raise Failure(str(error)) from None
-    return True
+    return pid
 
 
 def _asking(path: str, begin: int) -> str:
