@@ -558,6 +558,16 @@ def test_waiting_for_what_stays_down_ends_with_its_name(site: Site) -> None:
     assert "chat is WAITING: waits for embed, which is STOPPED" in done.stderr
 
 
+def test_waiting_for_what_waits_for_what_stays_down_ends_too(site: Site) -> None:
+    site.simulate(chat={"depends_on": ["embed"]}, embed={"depends_on": ["base"]}, base={})
+    site.start()
+    site.ok("stop")
+    site.ok("start", "embed", "--no-wait")
+    done = site.run("start", "chat", "--timeout", "20s")
+    assert done.returncode == 1
+    assert "chat is WAITING: waits for embed, which is WAITING" in done.stderr
+
+
 def test_a_bare_start_lifts_holds_and_says_so_and_a_bare_restart_does_not(site: Site) -> None:
     site.simulate(chat={}, embed={})
     site.start()
