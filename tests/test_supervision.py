@@ -641,6 +641,36 @@ def test_a_start_while_another_daemon_is_ending_waits_for_its_place(site: Site) 
     assert site.model("chat")["state"] == "RUNNING"
 
 
+def test_a_shutdown_whose_daemon_dies_does_not_say_that_all_is_down(site: Site) -> None:
+    ignores = {"args": {"simulate-ignore-term": True}, "stop": {"grace": "10m"}}
+    site.simulate(chat=ignores)
+    site.start()
+    ending = site.spawn("shutdown")
+    site.wait_state("chat", "STOPPING")
+    site.kill_daemon()
+    said, _ = ending.communicate(timeout=20)
+    assert ending.returncode == 1
+    assert "the daemon died before chat was stopped" in said
+    assert "vllmctl start" in said  # the remedy
+    assert site.leftovers()
+
+
+def test_a_shutdown_does_not_wait_for_a_daemon_that_came_meanwhile(site: Site) -> None:
+    """Its own may go and another come between two of its looks."""
+    ignores = {"args": {"simulate-ignore-term": True}, "stop": {"grace": "10m"}}
+    site.simulate(chat=ignores)
+    site.start()
+    ending = site.spawn("shutdown")
+    site.wait_state("chat", "STOPPING")
+    ending.send_signal(signal.SIGSTOP)
+    site.kill_daemon()
+    site.ok("start", "--no-wait")
+    ending.send_signal(signal.SIGCONT)
+    said, _ = ending.communicate(timeout=20)
+    assert ending.returncode == 1
+    assert f"another daemon (pid {site.daemon_pid()}) has come meanwhile" in said
+
+
 def test_restarts_leak_no_descriptor(site: Site) -> None:
     restart = {"delay": "0s", "max_restarts": "unlimited"}
     keys = {"command": ["true"], "port": "none", "health": "off", "restart": restart}
