@@ -533,6 +533,28 @@ def test_a_full_disk_loses_no_model_and_heals(site: Site) -> None:
         subprocess.run(["umount", "-l", site.state.root], check=True)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+def test_what_could_not_be_written_down_is_in_effect_at_once(site: Site) -> None:
+    """Nothing else wakes the supervisor of a model that nobody probes, for half a minute."""
+    os.makedirs(site.state.root)
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", site.state.root], check=False
+    )
+    if mount.returncode:
+        pytest.skip("no right to mount here")
+    try:
+        site.write("models: {m: {command: [sleep, '1000'], port: none, health: off}}")
+        site.start()
+        fill(site.root / "state" / "filler")
+        assert "stop is in effect" in site.run("stop", "m").stderr
+        site.wait_state("m", "STOPPED", patience=8)
+    finally:
+        (site.root / "state" / "filler").unlink(missing_ok=True)
+        if site.run("status").returncode == 0:
+            site.ok("shutdown")
+        subprocess.run(["umount", "-l", site.state.root], check=True)
+
+
 def test_a_run_that_could_not_be_cleared_away_does_not_hide_the_one_that_lives(site: Site) -> None:
     site.simulate(chat={"restart": {"delay": "0s"}})
     site.start()

@@ -103,7 +103,8 @@ class SupervisorService:
                 f"{verb} is in effect, but could not be written down ({error.strerror}), so the "
                 f"next daemon will not know; make room in {self._state.root} and say it again",
             ) from error
-        self._supervisor.wake()
+        finally:
+            self._supervisor.wake()
         return {"names": names}
 
     async def reload(self) -> dict[str, Any]:
