@@ -293,3 +293,29 @@ def test_a_current_directory_that_was_removed(site: Site) -> None:
         ["sh", "-c", shell], env=site.environ, capture_output=True, text=True, check=False
     )
     assert "no daemon runs" in refused(done, 3)
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ("Content-Type: text/plain; charset=nonsense", b'{"names": ["chat"]}'),
+        ("Content-Encoding: gzip", b'{"names": ["chat"]}'),
+        ("Content-Type: application/json", b"[" * 200_000),
+    ],
+    ids=["charset", "encoding", "depth"],
+)
+def test_a_body_that_cannot_be_read_is_the_sender_s_mistake(
+    site: Site, headers: str, body: bytes
+) -> None:
+    site.simulate(chat={})
+    site.start()
+    with socket.socket(socket.AF_UNIX) as sender:
+        sender.settimeout(20)
+        sender.connect(site.state.socket)
+        head = f"POST /v1/stop HTTP/1.0\r\nHost: x\r\n{headers}\r\nContent-Length: {len(body)}"
+        sender.sendall(f"{head}\r\n\r\n".encode() + body)
+        answer = b"".join(iter(lambda: sender.recv(65536), b""))
+    assert answer.split()[1] == b"400", answer
+    assert b"the body must be" in answer
+    assert "Traceback" not in site.daemon_log()
+    assert site.model("chat")["state"] == "RUNNING"
