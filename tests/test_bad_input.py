@@ -129,6 +129,18 @@ def test_a_daemon_of_another_version(site: Site) -> None:
         thread.join()
 
 
+def test_a_daemon_that_takes_no_connection_is_named_with_a_remedy(site: Site) -> None:
+    os.makedirs(site.state.root)
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as waiting:
+        listener.bind(site.state.socket)
+        listener.listen(0)
+        waiting.connect(site.state.socket)  # the one place in the queue
+        complaint = refused(site.run("status"), 1)
+    assert "the daemon took no connection" in complaint
+    assert "kill -9" in complaint  # `shutdown` would find it as silent
+    assert site.state.daemon_record in complaint
+
+
 def test_somebody_else_s_program_on_the_socket(site: Site) -> None:
     os.makedirs(site.state.root)
     with socket.socket(socket.AF_UNIX) as listener:

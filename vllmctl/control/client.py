@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import socket
 import struct
 from collections.abc import Iterator
@@ -69,10 +70,7 @@ class Client:
                 connection.sendall(request.encode() + body)
                 answer = b"".join(_until_end(connection))
             except TimeoutError:
-                raise ClientError(
-                    f"the daemon did not answer within {ANSWER_TIMEOUT:g} s; "
-                    "see its log, or restart it: `vllmctl shutdown --keep-models`, `vllmctl start`"
-                ) from None
+                raise self._silent(f"did not answer within {ANSWER_TIMEOUT:g} s") from None
             except ConnectionError:
                 raise NoDaemon from None  # it died while it was asked
         return self._parse(answer)
@@ -95,8 +93,19 @@ class Client:
                     f"the control socket {self.path} belongs to somebody else; "
                     "run this as its owner or as root"
                 ) from error
+            if error.errno == errno.EAGAIN:  # as many wait as the kernel lets wait
+                raise self._silent(f"took no connection within {CONNECT_TIMEOUT} s") from error
             raise ClientError(f"the control socket {self.path}: {error.strerror}") from error
         return connection
+
+    def _silent(self, what: str) -> ClientError:
+        """It could not be asked to end, either."""
+        record = os.path.join(os.path.dirname(self.path), "daemon.json")
+        return ClientError(
+            f"the daemon {what}: it hangs, or somebody has stopped it (`kill -CONT` its pid, which "
+            f"is in {record}); `kill -9` of it and `vllmctl start` bring a new one, and the models "
+            "serve on meanwhile"
+        )
 
     def _parse(self, answer: bytes) -> Reply:
         head, _, body = answer.partition(b"\r\n\r\n")
