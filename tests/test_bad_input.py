@@ -129,6 +129,18 @@ def test_a_daemon_of_another_version(site: Site) -> None:
         thread.join()
 
 
+def test_a_daemon_that_takes_no_connection_is_named_with_a_remedy(site: Site) -> None:
+    os.makedirs(site.state.root)
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as waiting:
+        listener.bind(site.state.socket)
+        listener.listen(0)
+        waiting.connect(site.state.socket)  # the one place in the queue
+        complaint = refused(site.run("status"), 1)
+    assert "took no connection" in complaint
+    assert "kill -9" in complaint  # `shutdown` would find it as silent
+    assert site.state.daemon_record in complaint
+
+
 def test_somebody_else_s_program_on_the_socket(site: Site) -> None:
     os.makedirs(site.state.root)
     with socket.socket(socket.AF_UNIX) as listener:
@@ -293,3 +305,29 @@ def test_a_current_directory_that_was_removed(site: Site) -> None:
         ["sh", "-c", shell], env=site.environ, capture_output=True, text=True, check=False
     )
     assert "no daemon runs" in refused(done, 3)
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ("Content-Type: text/plain; charset=nonsense", b'{"names": ["chat"]}'),
+        ("Content-Encoding: gzip", b'{"names": ["chat"]}'),
+        ("Content-Type: application/json", b"[" * 200_000),
+    ],
+    ids=["charset", "encoding", "depth"],
+)
+def test_a_body_that_cannot_be_read_is_the_sender_s_mistake(
+    site: Site, headers: str, body: bytes
+) -> None:
+    site.simulate(chat={})
+    site.start()
+    with socket.socket(socket.AF_UNIX) as sender:
+        sender.settimeout(20)
+        sender.connect(site.state.socket)
+        head = f"POST /v1/stop HTTP/1.0\r\nHost: x\r\n{headers}\r\nContent-Length: {len(body)}"
+        sender.sendall(f"{head}\r\n\r\n".encode() + body)
+        answer = b"".join(iter(lambda: sender.recv(65536), b""))
+    assert answer.split()[1] == b"400", answer
+    assert b"the body must be" in answer
+    assert "Traceback" not in site.daemon_log()
+    assert site.model("chat")["state"] == "RUNNING"

@@ -534,6 +534,28 @@ def test_a_full_disk_loses_no_model_and_heals(site: Site) -> None:
         subprocess.run(["umount", "-l", site.state.root], check=True)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+def test_what_could_not_be_written_down_is_in_effect_at_once(site: Site) -> None:
+    """Nothing else wakes the supervisor of a model that nobody probes, for half a minute."""
+    os.makedirs(site.state.root)
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", site.state.root], check=False
+    )
+    if mount.returncode:
+        pytest.skip("no right to mount here")
+    try:
+        site.write("models: {m: {command: [sleep, '1000'], port: none, health: off}}")
+        site.start()
+        fill(site.root / "state" / "filler")
+        assert "stop is in effect" in site.run("stop", "m").stderr
+        site.wait_state("m", "STOPPED", patience=8)
+    finally:
+        (site.root / "state" / "filler").unlink(missing_ok=True)
+        if site.run("status").returncode == 0:
+            site.ok("shutdown")
+        subprocess.run(["umount", "-l", site.state.root], check=True)
+
+
 def test_a_run_that_could_not_be_cleared_away_does_not_hide_the_one_that_lives(site: Site) -> None:
     site.simulate(chat={"restart": {"delay": "0s"}})
     site.start()
@@ -557,6 +579,16 @@ def test_waiting_for_what_stays_down_ends_with_its_name(site: Site) -> None:
     done = site.run("start", "chat")
     assert done.returncode == 1
     assert "chat is WAITING: waits for embed, which is STOPPED" in done.stderr
+
+
+def test_waiting_for_what_waits_for_what_stays_down_ends_too(site: Site) -> None:
+    site.simulate(chat={"depends_on": ["embed"]}, embed={"depends_on": ["base"]}, base={})
+    site.start()
+    site.ok("stop")
+    site.ok("start", "embed", "--no-wait")
+    done = site.run("start", "chat", "--timeout", "20s")
+    assert done.returncode == 1
+    assert "chat is WAITING: waits for embed, which is WAITING" in done.stderr
 
 
 def test_a_bare_start_lifts_holds_and_says_so_and_a_bare_restart_does_not(site: Site) -> None:
@@ -630,6 +662,36 @@ def test_a_start_while_another_daemon_is_ending_waits_for_its_place(site: Site) 
     ending.wait(30)
     assert site.daemon_pid() != old
     assert site.model("chat")["state"] == "RUNNING"
+
+
+def test_a_shutdown_whose_daemon_dies_does_not_say_that_all_is_down(site: Site) -> None:
+    ignores = {"args": {"simulate-ignore-term": True}, "stop": {"grace": "10m"}}
+    site.simulate(chat=ignores)
+    site.start()
+    ending = site.spawn("shutdown")
+    site.wait_state("chat", "STOPPING")
+    site.kill_daemon()
+    said, _ = ending.communicate(timeout=20)
+    assert ending.returncode == 1
+    assert "the daemon died before chat was stopped" in said
+    assert "vllmctl start" in said  # the remedy
+    assert site.leftovers()
+
+
+def test_a_shutdown_does_not_wait_for_a_daemon_that_came_meanwhile(site: Site) -> None:
+    """Its own may go and another come between two of its looks."""
+    ignores = {"args": {"simulate-ignore-term": True}, "stop": {"grace": "10m"}}
+    site.simulate(chat=ignores)
+    site.start()
+    ending = site.spawn("shutdown")
+    site.wait_state("chat", "STOPPING")
+    ending.send_signal(signal.SIGSTOP)
+    site.kill_daemon()
+    site.ok("start", "--no-wait")
+    ending.send_signal(signal.SIGCONT)
+    said, _ = ending.communicate(timeout=20)
+    assert ending.returncode == 1
+    assert f"another daemon (pid {site.daemon_pid()}) has come meanwhile" in said
 
 
 def test_restarts_leak_no_descriptor(site: Site) -> None:
@@ -719,7 +781,9 @@ def test_a_daemon_that_stands_still_is_named_with_what_to_do(
     before, daemon = site.model("chat"), site.daemon_pid()
     monkeypatch.setattr("vllmctl.control.client.ANSWER_TIMEOUT", 0.2)
     os.kill(daemon, signal.SIGSTOP)
-    with pytest.raises(ClientError, match=f"`kill -9 {daemon}` costs no model"):
+    with pytest.raises(
+        ClientError, match=rf"pid {daemon}\) did not answer .* `kill -9` of it costs no model"
+    ):
         site.document()
     os.kill(daemon, signal.SIGKILL)
     wait_for(lambda: not runs(daemon), "the daemon to be gone")

@@ -86,7 +86,7 @@ class SupervisorService:
     async def command(self, verb: str, words: list[str]) -> dict[str, Any]:
         names = self._select(*words)
         if self._supervisor.shutting_down and verb != "stop":
-            raise Refused(409, "the daemon is shutting down")
+            raise Refused(409, "the daemon is shutting down; say it again once it is gone")
         try:
             match verb:
                 case "stop":
@@ -103,7 +103,8 @@ class SupervisorService:
                 f"{verb} is in effect, but could not be written down ({error.strerror}), so the "
                 f"next daemon will not know; make room in {self._state.root} and say it again",
             ) from error
-        self._supervisor.wake()
+        finally:
+            self._supervisor.wake()
         return {"names": names}
 
     async def reload(self) -> dict[str, Any]:

@@ -58,3 +58,11 @@ def test_without_any_model_no_word_means_anything_but_no_word_is_fine() -> None:
         select([], ["qwen"])
     with pytest.raises(UnknownName, match="labels: none"):
         select([], ["@qwen"])
+
+
+@pytest.mark.parametrize("word", ["[" * 100_000, "*a" * 50_000, "x" * 1001])
+def test_a_word_that_no_name_is_as_long_as_is_not_searched_for(word: str) -> None:
+    """A glob of a hundred thousand brackets takes minutes, and the daemon answers nobody then."""
+    with pytest.raises(UnknownName, match="at the most") as caught:
+        select(KNOWN, [word])
+    assert len(str(caught.value)) < 200

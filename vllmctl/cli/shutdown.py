@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import time
+from typing import Any
 
 import click
 
+from vllmctl.backend.processes import alive
 from vllmctl.cli.context import Context, Failure, pass_context
 from vllmctl.cli.output import LIVE_STATES
 from vllmctl.control.client import NoDaemon
+from vllmctl.records import RunRecord, ShimRecord, read_record
+from vllmctl.statedir import StateDir
 
 POLL = 0.1
 
@@ -23,25 +28,48 @@ def command(context: Context, keep_models: bool) -> None:
     and takes them over.
     """
     flag = "true" if keep_models else "false"
+    daemon = context.status()["daemon"]["pid"]
     context.ask("POST", f"/v1/shutdown?keep_models={flag}")
     said = None
     try:
-        while True:
-            living = _living(context)
-            if living is None:
+        while (document := _document(context)) is not None:
+            pid = document["daemon"]["pid"]
+            if pid != daemon and not keep_models:
+                raise Failure(
+                    f"another daemon (pid {pid}) has come meanwhile, and runs what models.yaml says"
+                )
+            if pid != daemon:
                 return
+            living = [m["name"] for m in document["models"] if m["state"] in LIVE_STATES]
             if living != said and living and not keep_models:
                 click.echo(f"waiting for {', '.join(living)}")
                 said = living
             time.sleep(POLL)
     except KeyboardInterrupt:
         raise Failure("left waiting; the daemon goes on ending", 130) from None
+    if not keep_models and (left := _left(context.state)):
+        raise Failure(
+            f"the daemon died before {', '.join(left)} was stopped; what was asked to stop goes "
+            "on stopping: `vllmctl start` finds it, then `vllmctl shutdown` ends all"
+        )
 
 
-def _living(context: Context) -> list[str] | None:
-    """The models that still run; None once the daemon is gone."""
+def _document(context: Context) -> dict[str, Any] | None:
+    """The status; None once the daemon is gone."""
     try:
         reply = context.client.get("/v1/status")
     except NoDaemon:
         return None
-    return [m["name"] for m in reply.body.get("models", []) if m["state"] in LIVE_STATES]
+    return reply.body if reply.ok else context.refused(reply).body
+
+
+def _left(state: StateDir) -> list[str]:
+    """The instances that still run: a daemon that ends as it should takes their records away."""
+    names = set()
+    runs = os.listdir(state.runs) if os.path.isdir(state.runs) else []
+    for run in runs:
+        shim = read_record(f"{state.run(run)}/shim.json", ShimRecord)
+        record = read_record(f"{state.run(run)}/run.json", RunRecord)
+        if shim is not None and alive(shim.shim):
+            names.add(record.instance.name if record else f"run {run}")
+    return sorted(names)

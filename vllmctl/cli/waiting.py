@@ -26,14 +26,12 @@ def is_ready(model: Model) -> bool:
 
 
 def is_hopeless(model: Model, models: list[Model]) -> bool:
-    """It ended and will stay so, or it waits for one that is."""
-    if model["state"] == "WAITING":
-        return any(m["name"] == model["waits_for"] and _is_down(m) for m in models)
-    return _is_down(model)
-
-
-def _is_down(model: Model) -> bool:
-    return model["state"] in ("FATAL", "EXITED", "STOPPED")
+    """It ended and will stay so, or it waits for one that is, be it through others that wait."""
+    by_name = {other["name"]: other for other in models}
+    other: Model | None = model
+    while other is not None and other["state"] == "WAITING":
+        other = by_name.get(other["waits_for"])  # nobody waits for itself: the file was checked
+    return other is not None and other["state"] in ("FATAL", "EXITED", "STOPPED")
 
 
 def has_ended(model: Model) -> bool:

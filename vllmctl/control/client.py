@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import socket
 import struct
 from collections.abc import Iterator
@@ -73,12 +74,8 @@ class Client:
                 connection.sendall(request.encode() + body)
                 answer = b"".join(_until_end(connection))
             except TimeoutError:
-                pid = _peer_pid(connection)
-                raise ClientError(
-                    f"the daemon (pid {pid}) did not answer within {patience:g} s: it is stopped, "
-                    f"or stands still; `kill -9 {pid}` costs no model, and the next daemon takes "
-                    "them over"
-                ) from None
+                what = f"did not answer within {patience:g} s"
+                raise self._silent(what, f"pid {_peer_pid(connection)}") from None
             except ConnectionError:
                 raise NoDaemon from None  # it died while it was asked
         return self._parse(answer)
@@ -101,8 +98,20 @@ class Client:
                     f"the control socket {self.path} belongs to somebody else; "
                     "run this as its owner or as root"
                 ) from error
+            if error.errno == errno.EAGAIN:  # as many wait as the kernel lets wait
+                record = os.path.join(os.path.dirname(self.path), "daemon.json")
+                what = f"took no connection within {CONNECT_TIMEOUT} s"
+                raise self._silent(what, f"its pid is in {record}") from error
             raise ClientError(f"the control socket {self.path}: {error.strerror}") from error
         return connection
+
+    def _silent(self, what: str, who: str) -> ClientError:
+        """It could not be asked to end, either."""
+        return ClientError(
+            f"the daemon ({who}) {what}: it stands still, or somebody has stopped it (`kill -CONT` "
+            "wakes it then); `kill -9` of it costs no model, and `vllmctl start` begins the next "
+            "one, which takes them over"
+        )
 
     def _parse(self, answer: bytes) -> Reply:
         head, _, body = answer.partition(b"\r\n\r\n")

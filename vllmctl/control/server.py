@@ -210,8 +210,8 @@ class ControlServer:
         """The same of several models at once; the body says which."""
         try:
             words = (await request.json())["names"]
-        except (ValueError, KeyError, TypeError):
-            words = None
+        except (ValueError, LookupError, TypeError, RecursionError, web.RequestPayloadError):
+            words = None  # no such JSON, or a charset or an encoding that nobody knows
         if not words or not isinstance(words, list) or {type(word) for word in words} != {str}:
             raise Refused(400, 'the body must be {"names": ["NAME", …]}')
         return web.json_response(await self._service.command(request.match_info["verb"], words))

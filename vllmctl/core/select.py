@@ -6,6 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+LONGEST_WORD = 1000
+"""Characters of a word. No name has as many, and searching by a glob takes time that grows with the
+square of its length (fnmatch looks for the end of every bracket)."""
+
 
 class UnknownName(Exception):
     """No instance is meant by the word; the text is a sentence."""
@@ -33,6 +37,11 @@ def select(candidates: Iterable[Candidate], words: Iterable[str]) -> list[str]:
     plain = _by_plain_word(known)  # a command may name ten thousand: no search for each of them
     meant: set[str] = set()
     for word in words:
+        if len(word) > LONGEST_WORD:
+            raise UnknownName(
+                f"a name has {LONGEST_WORD} characters at the most, and this one has {len(word)}: "
+                f"{word[:40]!r}…"
+            )
         matches = plain.get(word) or {one.name for one in known if _means(word, one)}
         if not matches:
             raise UnknownName(_complaint(word, known))
