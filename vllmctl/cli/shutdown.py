@@ -12,6 +12,7 @@ from vllmctl.backend.processes import alive
 from vllmctl.cli.context import Context, Failure, pass_context
 from vllmctl.cli.output import LIVE_STATES
 from vllmctl.control.client import NoDaemon
+from vllmctl.ownfiles import own_folders
 from vllmctl.records import RunRecord, ShimRecord, read_record
 from vllmctl.statedir import StateDir
 
@@ -66,8 +67,7 @@ def _document(context: Context) -> dict[str, Any] | None:
 def _left(state: StateDir) -> list[str]:
     """The instances that still run: a daemon that ends as it should takes their records away."""
     names = set()
-    runs = os.listdir(state.runs) if os.path.isdir(state.runs) else []
-    for run in runs:
+    for run in own_folders(state.runs) if os.path.isdir(state.runs) else ():
         shim = read_record(f"{state.run(run)}/shim.json", ShimRecord)
         record = read_record(f"{state.run(run)}/run.json", RunRecord)
         if shim is not None and alive(shim.shim):
