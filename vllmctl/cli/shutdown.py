@@ -8,15 +8,12 @@ from typing import Any
 
 import click
 
-from vllmctl.backend.processes import alive
 from vllmctl.cli.context import Context, Failure, pass_context
 from vllmctl.cli.output import LIVE_STATES
 from vllmctl.control.client import NoDaemon
-from vllmctl.ownfiles import own_folders
-from vllmctl.records import RunRecord, ShimRecord, read_record
-from vllmctl.statedir import StateDir
 
 POLL = 0.1
+Status = dict[str, Any]
 
 
 @click.command("shutdown")
@@ -29,9 +26,10 @@ def command(context: Context, keep_models: bool) -> None:
     and takes them over.
     """
     flag = "true" if keep_models else "false"
-    daemon = context.status()["daemon"]["pid"]
+    before = context.status()
+    daemon, living = before["daemon"]["pid"], _living(before)
     context.ask("POST", f"/v1/shutdown?keep_models={flag}")
-    said = None
+    said = ""
     try:
         while (document := _document(context)) is not None:
             pid = document["daemon"]["pid"]
@@ -41,22 +39,24 @@ def command(context: Context, keep_models: bool) -> None:
                 )
             if pid != daemon:
                 return
-            living = [m["name"] for m in document["models"] if m["state"] in LIVE_STATES]
-            if living != said and living and not keep_models:
-                click.echo(f"waiting for {', '.join(living)}")
-                said = living
+            living = _living(document)
+            names = ", ".join(living)
+            if names not in ("", said) and not keep_models:
+                click.echo(f"waiting for {names}")
+                said = names
             time.sleep(POLL)
     except KeyboardInterrupt:
         raise Failure("left waiting; the daemon goes on ending", 130) from None
-    if not keep_models and (left := _left(context.state)):
+    left = [name for name, pids in living.items() if any(map(_exists, pids))]
+    if left and not keep_models:
         raise Failure(
             f"the daemon died before {', '.join(left)} was stopped; what was asked to stop goes "
             "on stopping: `vllmctl start` finds it, then `vllmctl shutdown` ends all"
         )
 
 
-def _document(context: Context) -> dict[str, Any] | None:
-    """The status; None once the daemon is gone."""
+def _document(context: Context) -> Status | None:
+    """None once the daemon is gone."""
     try:
         reply = context.client.get("/v1/status")
     except NoDaemon:
@@ -64,12 +64,10 @@ def _document(context: Context) -> dict[str, Any] | None:
     return reply.body if reply.ok else context.refused(reply).body
 
 
-def _left(state: StateDir) -> list[str]:
-    """The instances that still run: a daemon that ends as it should takes their records away."""
-    names = set()
-    for run in own_folders(state.runs) if os.path.isdir(state.runs) else ():
-        shim = read_record(f"{state.run(run)}/shim.json", ShimRecord)
-        record = read_record(f"{state.run(run)}/run.json", RunRecord)
-        if shim is not None and alive(shim.shim):
-            names.add(record.instance.name if record else f"run {run}")
-    return sorted(names)
+def _living(document: Status) -> dict[str, list[int]]:
+    """The process ids of every model that still has some, or is to have."""
+    return {m["name"]: m["pids"] for m in document["models"] if m["state"] in LIVE_STATES}
+
+
+def _exists(pid: int) -> bool:
+    return os.path.exists(f"/proc/{pid}")
