@@ -42,11 +42,11 @@ def ensure_daemon(context: Context) -> bool:
         begin, daemon = log.tell(), _spawn(context, log)
         told = ""
         while time.monotonic() < deadline:
-            if pid := _answering(context):
-                if pid != daemon.pid:
-                    daemon.wait()  # somebody else was quicker: ours finds the place taken, and ends
-                return pid == daemon.pid
-            code = daemon.poll()
+            pid, code = _answering(context), daemon.poll()
+            if pid == daemon.pid:
+                return True
+            if pid and code is not None:
+                return False  # somebody else was quicker, and ours has found the place taken
             if code is not None:
                 said = _said(context.state.daemon_log, begin, code)
                 if LOCKED not in said:
