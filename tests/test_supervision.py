@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -499,63 +500,54 @@ def test_a_stranger_s_answer_on_the_port_is_not_ready(site: Site) -> None:
         stranger.wait()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
-def test_a_full_disk_loses_no_model_and_heals(site: Site) -> None:
+@pytest.fixture
+def filler(site: Site) -> Iterator[Path]:
+    """A file to fill the disk with, which is a small one and has the state directory alone."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small disk")
     os.makedirs(site.state.root)
-    mount = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", site.state.root], check=False
-    )
-    if mount.returncode:
+    mount = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", site.state.root]
+    if subprocess.run(mount, check=False).returncode:
         pytest.skip("no right to mount here")
+    path = Path(site.state.root, "filler")
     try:
-        site.simulate(
-            chat={"restart": {"delay": "200ms", "factor": 1, "max_restarts": "unlimited"}}
-        )
-        site.start()
-        filler = site.root / "state" / "filler"
-        fill(filler)
-        before = site.model("chat")
-        assert complete(before)[0] == 200
-        os.kill(before["pid"], signal.SIGKILL)
-        model = wait_for(
-            lambda: (m := site.model("chat"))["state"] == "BACKOFF" and m, "the end to be seen"
-        )
-        assert model["last_exit"]["diagnosis"]["class"] in ("killed", "start_failed")
-        refused = site.run("stop", "chat")
-        assert refused.returncode == 1
-        assert "make room" in refused.stderr
-        site.wait_state("chat", "STOPPED")
-        filler.unlink()
-        site.start()
-        assert complete(site.model("chat"))[0] == 200
-        site.ok("shutdown")
-        assert site.leftovers() == []
+        yield path
     finally:
+        path.unlink(missing_ok=True)
         if site.run("status").returncode == 0:
             site.ok("shutdown")
         subprocess.run(["umount", "-l", site.state.root], check=True)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
-def test_what_could_not_be_written_down_is_in_effect_at_once(site: Site) -> None:
+def test_a_full_disk_loses_no_model_and_heals(site: Site, filler: Path) -> None:
+    site.simulate(chat={"restart": {"delay": "200ms", "factor": 1, "max_restarts": "unlimited"}})
+    site.start()
+    fill(filler)
+    before = site.model("chat")
+    assert complete(before)[0] == 200
+    os.kill(before["pid"], signal.SIGKILL)
+    model = wait_for(
+        lambda: (m := site.model("chat"))["state"] == "BACKOFF" and m, "the end to be seen"
+    )
+    assert model["last_exit"]["diagnosis"]["class"] in ("killed", "start_failed")
+    refused = site.run("stop", "chat")
+    assert refused.returncode == 1
+    assert "make room" in refused.stderr
+    site.wait_state("chat", "STOPPED")
+    filler.unlink()
+    site.start()
+    assert complete(site.model("chat"))[0] == 200
+    site.ok("shutdown")
+    assert site.leftovers() == []
+
+
+def test_what_could_not_be_written_down_is_in_effect_at_once(site: Site, filler: Path) -> None:
     """Nothing else wakes the supervisor of a model that nobody probes, for half a minute."""
-    os.makedirs(site.state.root)
-    mount = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", site.state.root], check=False
-    )
-    if mount.returncode:
-        pytest.skip("no right to mount here")
-    try:
-        site.write("models: {m: {command: [sleep, '1000'], port: none, health: off}}")
-        site.start()
-        fill(site.root / "state" / "filler")
-        assert "stop is in effect" in site.run("stop", "m").stderr
-        site.wait_state("m", "STOPPED", patience=8)
-    finally:
-        (site.root / "state" / "filler").unlink(missing_ok=True)
-        if site.run("status").returncode == 0:
-            site.ok("shutdown")
-        subprocess.run(["umount", "-l", site.state.root], check=True)
+    site.write("models: {m: {command: [sleep, '1000'], port: none, health: off}}")
+    site.start()
+    fill(filler)
+    assert "stop is in effect" in site.run("stop", "m").stderr
+    site.wait_state("m", "STOPPED", patience=8)
 
 
 def test_a_run_that_could_not_be_cleared_away_does_not_hide_the_one_that_lives(site: Site) -> None:
