@@ -31,14 +31,7 @@ def command(context: Context, keep_models: bool) -> None:
     context.ask("POST", f"/v1/shutdown?keep_models={flag}")
     said = ""
     try:
-        while (document := _document(context)) is not None:
-            pid = document["daemon"]["pid"]
-            if pid != daemon and not keep_models:
-                raise Failure(
-                    f"another daemon (pid {pid}) has come meanwhile, and runs what models.yaml says"
-                )
-            if pid != daemon:
-                return
+        while (document := _document(context)) and document["daemon"]["pid"] == daemon:
             living = _living(document)
             names = ", ".join(living)
             if names not in ("", said) and not keep_models:
@@ -47,8 +40,17 @@ def command(context: Context, keep_models: bool) -> None:
             time.sleep(POLL)
     except KeyboardInterrupt:
         raise Failure("left waiting; the daemon goes on ending", 130) from None
+    if keep_models:
+        return
     left = [name for name, pids in living.items() if any(map(_exists, pids))]
-    if left and not keep_models:
+    if left and document is None:
+        document = _document(context)  # it was killed, and another may be there by now
+    if document is not None:
+        pid = document["daemon"]["pid"]
+        raise Failure(
+            f"another daemon (pid {pid}) has come meanwhile, and runs what models.yaml says"
+        )
+    if left:
         raise Failure(
             f"the daemon died before {', '.join(left)} was stopped; what was asked to stop goes "
             "on stopping: `vllmctl start` finds it, then `vllmctl shutdown` ends all"
