@@ -14,12 +14,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from vllmctl.core.observed import Evidence
+from vllmctl.vllm.diagnosis.classes import CLASSES
 from vllmctl.vllm.diagnosis.lines import Lines
 from vllmctl.vllm.diagnosis.memory import held_by_others
 from vllmctl.vllm.diagnosis.rules import GUESS, NOISE, RULES, WRAPPER, Rule
 from vllmctl.vllm.diagnosis.undress import Line, undress
 
 LAST_LINES = 3
+LONGEST_EVIDENCE = 1000
+"""Characters."""
 _FRAMES = 40
 _PROCESSES = 256
 STALE = 3000
@@ -60,6 +63,11 @@ class Finding:
     """It was printed after the server had been ready."""
     hint: str
 
+    @property
+    def retry(self) -> bool:
+        """Whether another try can help, by what the rule says or else the class."""
+        return CLASSES[self.rule.name].retry if self.rule.retry is None else self.rule.retry
+
 
 class Reading:
     """What one pass finds. `findings` are the first of each class and weight."""
@@ -83,7 +91,7 @@ class Reading:
                 self._read(line)
         self.end = lines.number
         self.last = tuple(
-            Evidence(line.number, line.text.strip())
+            _evidence(line.number, line.text)
             for number, raw in lines.last(4 * LAST_LINES)
             for line in undress(number, raw)
             if line.text.strip() and not line.text.startswith("[vllmctl] ")
@@ -153,7 +161,7 @@ class Reading:
             return
         if _SOURCE.match(line.text) or NOISE.search(text):
             return
-        evidence = Evidence(line.number, text.strip())
+        evidence = _evidence(line.number, text)
         if self.error is None and _ERROR.match(text) and not WRAPPER.search(text):
             self.error = evidence
         for rule, match in _matching(text):
@@ -162,7 +170,7 @@ class Reading:
 
     def _note(self, rule: Rule, evidence: Evidence, match: re.Match[str]) -> None:
         hint = rule.hint.format_map(match.groupdict("")) if rule.hint else ""
-        if rule.name == "cuda_oom" and held_by_others(evidence.text):
+        if rule.name == "cuda_oom" and held_by_others(match.string):
             rule = BUSY
         key = (rule.name, rule.weight, rule.retry is None)
         if key not in self._found:
@@ -178,6 +186,10 @@ class Reading:
         if len(self._frames) > _PROCESSES:
             self._frames.clear()
         return self._frames.setdefault(process, deque(maxlen=_FRAMES))
+
+
+def _evidence(number: int, text: str) -> Evidence:
+    return Evidence(number, text.strip()[:LONGEST_EVIDENCE])
 
 
 @lru_cache(maxsize=512)  # a flood of errors is mostly one error again and again

@@ -52,7 +52,7 @@ def _rule(
 
 
 _HUB = r"(?:huggingface\.co|hf\.co|hf-mirror\.com|modelscope\.cn)"
-_LOADING = r"load_weights|weight_loader|load_model|weights_iterator|get_all_weights"
+_LOADING = r"load_weights|weight_loader|weights_iterator|get_all_weights"
 _ERROR = r"^(?:[\w.]+\.)?"
 
 RULES: tuple[Rule, ...] = (
@@ -111,7 +111,7 @@ RULES: tuple[Rule, ...] = (
         "shm_too_small",
         SURE,
         r"failed to extend /dev/shm",
-        r"[Ee]rror while (?:creating|attaching to) shared memory segment",
+        r"[Ee]rror while creating shared memory segment",
         r"unable to (?:write to file|open shared memory object|allocate shared memory|resize file"
         r"|mmap \d+ bytes from file) ?</torch_",
         r"insufficient shared memory|out of shared memory\(?shm|unable to allocate shared memory",
@@ -125,7 +125,7 @@ RULES: tuple[Rule, ...] = (
         SURE,
         r"(?:Memory cgroup o|O|o)ut of memory: Killed process",
         r"ray\.exceptions\.OutOfMemoryError",
-        r"Task was killed due to the node running low on memory",
+        r"Task was killed due to the node running low on memory|ray-oom-prevention",
         r"Workers? .{0,60}killed due to memory pressure",
         r"DefaultCPUAllocator: (?:can't|not enough)",
         r"\bOOMKilled\b|oom[-_]kill(?:er)?[: ]",
@@ -151,9 +151,7 @@ RULES: tuple[Rule, ...] = (
         r"max_num_batched_tokens \(\d+\) (?:is smaller|must be greater)",
         r"[Ss]upplied chat template string \(.*\) appears path-like",
         r"is not supported for quantization method ",
-        r"^ *(?:Input should be|Extra inputs are not permitted|Unexpected keyword argument|"
-        r"Field required|Input must be)",
-        r"must be divisible by tensor parallel size",
+        r"must be divisible by (?:the )?tensor[ _]parallel[ _]size",
         r"[Ii]nvalid (?:tool call|reasoning|tool) parser: ",
         r"LoRA rank \d+ is greater than max_lora_rank",
         r"Unsupported (?:load format|kv[-_]cache[-_]dtype|distributed executor backend)",
@@ -176,6 +174,16 @@ RULES: tuple[Rule, ...] = (
         r"[Cc]annot use .{0,60} together|not (?:compatible|supported) (?:with|when) .{0,60}--[a-z]",
         retry=True,
     ),
+    _rule(
+        "bad_args",
+        LIKELY,
+        r"^ *(?:Input should be|Extra inputs are not permitted|Unexpected keyword argument|"
+        r"Field required|Input must be)",
+        r"must be divisible by|must be less than or equal to the number of",
+        r"jinja2\.exceptions\.Template\w*Error",
+        retry=True,
+    ),
+    _rule("bad_args", GUESS, r"^ *Value error, ", retry=True),
     _rule(
         "bad_args",
         SURE,
@@ -249,7 +257,8 @@ RULES: tuple[Rule, ...] = (
         "unsupported_model",
         SURE,
         r"Transformers does not recognize this architecture",
-        r"Model architectures? \[.*\] (?:is|are) not supported",
+        # Where its own list has it, it is known, and could not be imported.
+        r"Model architectures? \['?(\w+).*?\] (?:is|are) not supported(?!.*'\1')",
         r"has no vLLM implementation and the Transformers implementation is not compatible",
         r"[Pp]lease (?:pass the argument|set) `?trust_remote_code=True`?",
         r"pass(?:ing)? (?:the argument )?`?trust_remote_code=True`? to allow custom code",
@@ -260,7 +269,8 @@ RULES: tuple[Rule, ...] = (
         "unsupported_model",
         SURE,
         r"For FP8 Fused MoE layers, only per-tensor scales",
-        r"Unknown quantization method",
+        r"(?:[Uu]nknown|Unsupported) quantization",
+        r"No model architectures are specified",
         r"Unrecognized model in ",
         r"Unsupported model type|Unknown model type",
         r"`rope_scaling` must be a dictionary|Unknown RoPE scaling type",
@@ -308,7 +318,7 @@ RULES: tuple[Rule, ...] = (
     _rule(
         "corrupt_weights",
         LIKELY,
-        r"^KeyError: ['\"].*(?:weight|qweight|scale|absmax|bias|layers\.|lm_head|qzeros|experts)",
+        r"^KeyError: ['\"].*(?:weight|scale|absmax|qzeros)",
         r"The size of tensor a \(\d+\) must match",
         r"shape '?\[.*\]'? is invalid for input of size",
     ),
@@ -331,7 +341,8 @@ RULES: tuple[Rule, ...] = (
     _rule(
         "unsupported_hardware",
         SURE,
-        r"no kernel image is available",
+        r"no kernel image is available|HIP error: invalid device function",
+        r"[Oo]nly (?:SM|sm_?|Hopper|Blackwell|Ampere) ?[\d.x]*.{0,40}(?:supported|GPUs)",
         r"Failed to find a kernel that can implement",
         r"only supported on GPUs with compute capability",
         r"(?:requires?|needs?|at least) .{0,60}compute capability",
@@ -423,6 +434,7 @@ RULES: tuple[Rule, ...] = (
         r"[Tt]he client socket has timed out after",
         r"[Tt]imed out after \d+ ?\w* ?(?:seconds|ms)? waiting for clients",
         r"addProxyOpIfNeeded",
+        r"[Ee]rror while attaching to shared memory segment",
         r"DistBackendError: ",
         r"\bgloo\b.{0,160}(?:[Cc]onnection|[Tt]imed|[Tt]imeout|[Rr]eset)",
         r"Gloo connectFullMesh failed|\[enforce fail at .*gloo",
@@ -441,6 +453,7 @@ RULES: tuple[Rule, ...] = (
         "missing_dependency",
         LIKELY,
         _ERROR + r"ImportError: ",
+        r"Error in inspecting model architecture",
         r"undefined symbol: ",
         r"cannot open shared object file",
         r"version `(?:GLIBC|GLIBCXX|CXXABI)_[\d.]+' not found",

@@ -60,7 +60,7 @@ _LOGGED_AFTER_STAMP = re.compile(
 )
 """loguru, Ray, Python's logging with a time."""
 _GLUED = re.compile(
-    r"(?<=[^\s(])"
+    r"(?<=\S)"
     r"(?=\((?:APIServer|ApiServer|EngineCore|Worker|VllmWorker|RayWorker)\w*[^()]* ?pid=\d+\))"
     r"|(?<=\S)(?=(?:CRITICAL|ERROR|WARNING|INFO|DEBUG) \d\d-\d\d \d\d:\d\d:\d\d )"
 )
@@ -90,7 +90,7 @@ def undress(number: int, raw: str) -> list[Line]:
     """The lines that stand in one line of a log; nearly always one."""
     text, stamped = _unwrapped(_COLOUR.sub("", raw).rstrip("\r"))
     first = _line(number, text, stamped)
-    if first.level:
+    if first.harmless:
         return [first]  # what it says may be a user's words: they are not taken apart
     pieces = _GLUED.split(text)
     return [first] if len(pieces) == 1 else [_line(number, piece, False) for piece in pieces]

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from vllmctl.core.observed import Diagnosis, Evidence, Exit
 from vllmctl.vllm.diagnosis.classes import CLASSES
 from vllmctl.vllm.diagnosis.reading import Finding, Reading
-from vllmctl.vllm.diagnosis.rules import GUESS
+from vllmctl.vllm.diagnosis.rules import GUESS, LIKELY
 
 LONGEST_CAUSE = 240
 """Characters of a log's line in a sentence."""
@@ -40,10 +40,9 @@ def judge(exit: Exit, reading: Reading, was_ready: bool) -> Diagnosis:
     finding = next((one for one in reading.findings if _is_believed(one, reading)), None)
     if reading.signalled and finding is None and exit.signal is None:
         return Diagnosis("clean_exit", True, "a signal from outside asked it to end")
-    if finding is not None and exit.code != 0:
-        return _found(finding, certain=not was_ready and exit.signal is None)
     if finding is not None:
-        return _found(finding, certain=False)
+        failed_to_start = not was_ready and exit.signal is None and exit.code != 0
+        return _found(finding, certain=failed_to_start and _is_first(finding, reading))
     if exit.code == 0 and not was_ready:
         return Diagnosis("unknown", True, "it ended with exit code 0 before it was ready")
     if exit.code is None and exit.signal is None and reading.left_tidily and not reading.error:
@@ -77,13 +76,19 @@ def _is_believed(finding: Finding, reading: Reading) -> bool:
     return finding.rule.weight >= GUESS or reading.whole
 
 
+def _is_first(finding: Finding, reading: Reading) -> bool:
+    """Whether nothing that another try could mend was printed before."""
+    return not any(
+        one.retry and one.rule.weight >= LIKELY and one.evidence.line < finding.evidence.line
+        for one in reading.findings
+    )
+
+
 def _found(finding: Finding, *, certain: bool) -> Diagnosis:
-    rule = finding.rule
-    known = CLASSES[rule.name]
-    retry = known.retry if rule.retry is None else rule.retry
+    known = CLASSES[finding.rule.name]
     return Diagnosis(
-        rule.name,
-        retry or not certain,
+        known.name,
+        finding.retry or not certain,
         short(finding.evidence.text),
         finding.hint or known.remedy,
         (finding.evidence,),
