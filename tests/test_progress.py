@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from workplace import Site, wait_for
 
 from vllmctl.vllm.progress import _PHASES, READY_STAGE, Progress, ProgressReader
 
@@ -199,3 +200,50 @@ def test_endless_lines_cost_nothing_and_hide_nothing(size: int) -> None:
 def test_a_second_model_that_loads_weights_does_not_turn_the_bar_back() -> None:
     bar = b"Loading safetensors checkpoint shards: %3d%% Completed | x\r"
     assert one_by_one(bar % 100 + bar % 0 + bar % 50) == [Progress("loading weights", 100)]
+
+
+# -- the time that is left -------------------------------------------------------------------
+
+
+def test_the_second_start_of_the_same_launch_knows_how_long_it_takes(site: Site) -> None:
+    site.simulate(m={"args": {"simulate-load-time": 1.5}})
+    site.start("--no-wait")
+    seen: list[object] = []
+
+    def ready() -> bool:
+        model = site.model("m")
+        if model["progress"]:
+            seen.append(model["progress"]["seconds_left"])
+        return bool(model["state"] == "RUNNING")
+
+    wait_for(ready, "the first start")
+    assert seen
+    assert set(seen) == {None}
+    site.ok("stop", "m")
+    site.start("m", "--no-wait")
+    seen.clear()
+    sentences: list[str] = []
+
+    def ready_again() -> bool:
+        sentences.append(site.model("m")["sentence"])
+        return ready()
+
+    wait_for(ready_again, "the second start")
+    assert seen
+    assert all(isinstance(one, float) and 0 <= one < 10 for one in seen)
+    assert any(" left; for " in sentence for sentence in sentences)
+
+
+def test_another_launch_knows_nothing_of_the_old_one(site: Site) -> None:
+    site.simulate(m={"args": {"simulate-load-time": 0.3}})
+    site.start()
+    site.simulate(m={"args": {"simulate-load-time": 1.0}})
+    site.ok("reload")
+
+    def loading() -> object:
+        model = site.model("m")
+        return model["progress"] and model["state"] == "STARTING" and model["progress"]
+
+    progress = wait_for(loading, "the other launch to load")
+    assert isinstance(progress, dict)
+    assert progress["seconds_left"] is None

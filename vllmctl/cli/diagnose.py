@@ -81,6 +81,6 @@ def _chunks(path: str) -> Iterator[bytes]:
 
         unzipped = gzip.GzipFile(fileobj=file)
         try:
-            yield from iter(lambda: unzipped.read(_CHUNK), b"")
+            yield from iter(lambda: unzipped.read1(_CHUNK), b"")
         except (EOFError, zlib.error):
             pass  # cut off, or damaged from here on: what there is, is read

@@ -15,10 +15,12 @@ def diagnosis_rows(diagnosis: dict[str, Any]) -> Rows:
 
     known = CLASSES.get(diagnosis["class"])  # None: a record of another version
     meaning = f": {known.meaning}" if known else ""
-    rows = [("diagnosis", f"{diagnosis['class']}{meaning}"), ("cause", diagnosis["cause"])]
-    rows += [("evidence", f"line {one['line']}: {one['text']}") for one in diagnosis["evidence"]]
-    if len(diagnosis["evidence"]) == 1 and diagnosis["evidence"][0]["text"] == diagnosis["cause"]:
-        rows[1:] = [("cause", f"line {diagnosis['evidence'][0]['line']}: {diagnosis['cause']}")]
+    cause, evidence = diagnosis["cause"], diagnosis["evidence"]
+    rows = [("diagnosis", f"{diagnosis['class']}{meaning}")]
+    if len(evidence) != 1 or not " ".join(evidence[0]["text"].split()).startswith(cause[:-1]):
+        rows.append(("cause", cause))
+    label = "cause" if len(rows) == 1 else "evidence"
+    rows += [(label, f"line {one['line']}: {one['text']}") for one in evidence]
     if diagnosis["hint"]:
         rows.append(("remedy", diagnosis["hint"]))
     if diagnosis["class"] != "clean_exit":

@@ -98,7 +98,6 @@ RULES: tuple[Rule, ...] = (
         r"(?:CUDA|HIP) out of memory",
         r"'(?:CUDA|HIP) out of memory",
         r"processing method \w+: (?:CUDA|HIP) out of memory",
-        r"not enough GPU memory\. Try lowering",
         r"[Cc]uda failure (?:2 )?'?out of memory",
         r"CUDA_ERROR_OUT_OF_MEMORY|cudaErrorMemoryAllocation",
         r"CUDA out of memory occurred when warming up",
@@ -180,7 +179,7 @@ RULES: tuple[Rule, ...] = (
         r"^ *(?:Input should be|Extra inputs are not permitted|Unexpected keyword argument|"
         r"Field required|Input must be)",
         r"must be divisible by|must be less than or equal to the number of",
-        r"jinja2\.exceptions\.Template\w*Error",
+        r"jinja2\.exceptions\.TemplateSyntaxError",
         retry=True,
     ),
     _rule("bad_args", GUESS, r"^ *Value error, ", retry=True),
@@ -202,6 +201,7 @@ RULES: tuple[Rule, ...] = (
         r"RepositoryNotFoundError: 401 Client Error",
         r"(?:401|403) Client Error.{0,60}" + _HUB,
         r"Invalid (?:user token|username or password|credentials in Authorization header)",
+        r"is gated\. You must be authenticated|awaiting a review from the repo authors",
     ),
     _rule(
         "network",
@@ -238,7 +238,7 @@ RULES: tuple[Rule, ...] = (
         r"[Nn]o adapter found for /",
         r"Invalid repository ID or local directory specified: '[/.~]",
         r"No such file or directory: '[^']*(?:adapter_config|config|params)\.json'",
-        r"No config file found in ",
+        r"No config file found in /",
     ),
     _rule(
         "model_not_found",
@@ -248,6 +248,7 @@ RULES: tuple[Rule, ...] = (
         r"Invalid repository ID or local directory specified",
         r"[Cc]an't load (?:the )?(?:configuration of|(?:image processor|tokenizer) for)",
         r"is not a valid git identifier",
+        r"No tokenizer file found in directory|no config file found",
         r"Model .{0,120} does not exist on modelscope",
         r"No such file or directory: '[^']*(?:tokenizer|vocab|\.safetensors|\.gguf)[^']*'",
         retry=True,
@@ -258,7 +259,7 @@ RULES: tuple[Rule, ...] = (
         SURE,
         r"Transformers does not recognize this architecture",
         # Where its own list has it, it is known, and could not be imported.
-        r"Model architectures? \['?(\w+).*?\] (?:is|are) not supported(?!.*'\1')",
+        r"Model architectures? \['?(\w+)\b.*?\] (?:is|are) not supported(?!.*'\1')",
         r"has no vLLM implementation and the Transformers implementation is not compatible",
         r"[Pp]lease (?:pass the argument|set) `?trust_remote_code=True`?",
         r"pass(?:ing)? (?:the argument )?`?trust_remote_code=True`? to allow custom code",
@@ -415,6 +416,7 @@ RULES: tuple[Rule, ...] = (
         r"[Dd]isk quota exceeded",
         r"os error (?:28|122)\b",
         r"[Nn]ot enough (?:free )?disk space",
+        r"CAS service error.{0,80}space",
     ),
     _rule(
         "port_in_use",
@@ -467,11 +469,21 @@ RULES: tuple[Rule, ...] = (
         r"No package metadata was found for",
         r"Numba needs NumPy",
         r"(?:[Pp]lease|try|need to) (?:`|')?(?:pip |uv pip )?install (?!.{0,40}--upgrade)",
-        r"Python\.h: No such file",
+        r"fatal error: [\w/.]+\.h(?:pp)?: No such file",
+        r"/ld: cannot find -l",
+        r"has no attribute '?all_special_tokens_extended",
         r"(?:numpy\.)?dtype size changed, may indicate binary incompatibility",
         r"compiled using NumPy 1\.x cannot be run in",
         r"'_OpNamespace' '_\w+' object has no attribute",
         r"operator torchvision::nms does not exist",
+    ),
+    _rule(
+        "unknown",
+        LIKELY,
+        r"PermissionError: \[Errno 13\] Permission denied: '(?P<path>[^']+)'",
+        r"PermissionError at (?P<there>\S+) when downloading",
+        hint="let the model's user read and write {path}{there}, or point HF_HOME, TMPDIR or "
+        "XDG_CACHE_HOME in `env:` to where it may",
     ),
     # -- the engine -----------------------------------------------------------------------------
     _rule(
@@ -540,6 +552,11 @@ NOISE = re.compile(
             r"^frame #\d+",
             r"See if you meant to|You can update Transformers with",
             r"maximum context length is \d+ tokens",
+            r"There are some potential root causes|NCCL WARN (?:Call to bind|.*RAS)",
+            r"There is no current event loop in thread 'MPClient",
+            r"file_system_monitor|is over \d+% full",
+            r"failed to automatically increase",
+            r"Worker failed with error ''",
         )
     )
 )
