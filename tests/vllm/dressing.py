@@ -10,7 +10,10 @@ import random
 import re
 from collections.abc import Callable
 
-PROCESS = re.compile(rb"(?:\x1b\[[0-9;]*m)?(\((?:APIServer|EngineCore|Worker|VllmWorker)[^)]*\))")
+PROCESS = re.compile(
+    rb"(?:\x1b\[[0-9;]*m)?"
+    rb"(\((?:APIServer|EngineCore|Worker|VllmWorker|RayWorkerWrapper)[^)]*\))"
+)
 BAR_END = re.compile(rb"(it/s\]|s/it\])(\r?\n)+(?=\S)")
 HOST, BASE = "gpu-07", 1763936738  # seconds since the epoch of the first line
 
@@ -84,7 +87,7 @@ def _windows(log: bytes) -> bytes:
 
 def _coloured(log: bytes) -> bytes:
     return b"".join(
-        PROCESS.sub(rb"\x1b[1;36m\1\x1b[0;0m", line, count=1) if b"\x1b" not in line else line
+        line if b"\x1b" in line else PROCESS.sub(b"\x1b[1;36m\\1\x1b[0;0m", line, count=1)
         for line in log.splitlines(keepends=True)
     )
 

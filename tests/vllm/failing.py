@@ -535,9 +535,9 @@ def v0_api_hears(log: Log) -> None:
     log.raw("[rank0]:[W1103 14:22:07.319904826 ProcessGroupNCCL.cpp:1250] Warning: WARNING: "
             "process group has NOT been destroyed before we destruct ProcessGroupNCCL. On normal "
             "program exit, the application should call destroy_process_group to ensure that any "
-            "pending NCCL operations have finished in this process. In rare cases this process can exit "
-            "before this point and block the progress of another member of the process group. This "
-            "constraint has always been present,  but this warning has only been added since "
+            "pending NCCL operations have finished in this process. In rare cases this process can "
+            "exit before this point and block the progress of another member of the process group. "
+            "This constraint has always been present,  but this warning has only been added since "
             "PyTorch 2.4 (function operator())")
     text = "RuntimeError: Engine process failed to start"
     if server.release >= (0, 6, 4):
@@ -566,11 +566,16 @@ def _v0_serving(log: Log, cause: Cause, told: str) -> None:
         return
     kind = cause.text.partition(": ")[0].rpartition(".")[2]
     log.error("", "engine.py", f"{kind}({cause.words!r})\n{told}")
+    if kind != "TimeoutError":
+        log.error("", "engine.py", f"MQEngineDeadError: {_V0_LOOP} {kind}({cause.words!r}).")
     log.line("", "CRITICAL", "launcher.py:99",
              "MQLLMEngine is already dead, terminating server process")
     uvicorn(log, '10.0.0.7:41051 - "POST /v1/chat/completions HTTP/1.1" 500 Internal Server Error')
     http_down(log)
     leaked(log, "1 leaked semaphore")
+
+
+_V0_LOOP = "Engine loop is not running. Inspect the stacktrace to find the original error:"
 
 
 def background_loop(log: Log) -> None:
@@ -580,7 +585,10 @@ def background_loop(log: Log) -> None:
         ("vllm/entrypoints/openai/api_server.py", "create_chat_completion",
          "generator = await openai_serving_chat.create_chat_completion("),
         ("vllm/engine/async_llm_engine.py", "add_request", "raise AsyncEngineDeadError("),
-    ), "vllm.engine.async_llm_engine.AsyncEngineDeadError: Background loop has errored already.")
+    ), "vllm.engine.async_llm_engine.AsyncEngineDeadError: Background loop "
+        + ("has errored already." if log.server.release >= (0, 5) else "is not running. If it was "
+           "running, inspect the output to find the stacktrace of the error that caused the "
+           "background loop to stop (AsyncEngineDeadError('Background loop is not running.'))."))
     for number in range(3):
         uvicorn(log, f'10.0.0.7:4105{number} - "POST /v1/chat/completions HTTP/1.1" '
                 "500 Internal Server Error")

@@ -49,6 +49,8 @@ class Server:
     doubled: bool = False  # the engine's prefix stands behind the API server's
     model: str = "/models/qwen2.5-7b"
     nccl: str = "2.27.3"
+    groups: str = ""  # further ranks in a worker's prefix: "EP" or "DCP EP"
+    ray: bool = False  # the workers are Ray's
 
     @cached_property
     def release(self) -> tuple[int, ...]:
@@ -108,13 +110,16 @@ class Server:
         if self.tp == 1 or (not self.v1 and rank == 0):
             return self.engine()
         pid = self.worker_pid(rank)
+        if self.ray:
+            return f"(RayWorkerWrapper pid={pid}, ip=10.0.0.{11 + rank})"
         if not self.v1:
             return f"(VllmWorkerProcess pid={pid})"
         if self.release < (0, 10, 1):
             return f"(VllmWorker rank={rank} pid={pid})"
         if self.release < (0, 10, 2):
             return f"(VllmWorker TP{rank} pid={pid})"
-        return f"(Worker_TP{rank} pid={pid})" if ranked else f"(Worker pid={pid})"
+        further = "".join(f"_{group}{rank}" for group in self.groups.split())
+        return f"(Worker_TP{rank}{further} pid={pid})" if ranked else f"(Worker pid={pid})"
 
     def decorates(self, prefix: str) -> bool:
         """Whether what a process prints without the logger gets its prefix too."""

@@ -134,7 +134,13 @@ ENGINE_DEAD = (
         ),
     ),
     Written(
-        name="background-loop-not-running", classes=("engine_dead", "unknown"), version="0.5.3",
+        name="background-loop-not-running", classes=("engine_dead", "unknown"), version="0.4.3",
+        exit_code=None, signal="SIGTERM", ready=True, ordered="hang",
+        root="AsyncEngineDeadError: Background loop is not running", by="vllm.engine",
+        scene=(up_to(P.SERVING), background_loop),
+    ),
+    Written(
+        name="background-loop-has-errored", classes=("engine_dead", "unknown"), version="0.5.3",
         exit_code=None, signal="SIGTERM", ready=True, ordered="hang",
         root="AsyncEngineDeadError: Background loop has errored already", by="vllm.engine",
         scene=(up_to(P.SERVING), background_loop),

@@ -173,7 +173,18 @@ CUDA_OOM = (
                                               kind="torch.cuda.OutOfMemoryError"), INIT_LAYERS),
     ),
     Written(
+        name="cuda-oom-rpc-server", classes=("cuda_oom",), version="0.5.5",
+        root="torch.OutOfMemoryError: CUDA out of memory", by="torch.OutOfMemoryError",
+        scene=raises(P.COMPILING, out_of_memory("1.50 GiB", "14.58 GiB", "921.56 MiB")),
+    ),
+    Written(
+        name="cuda-oom-v0-serving", classes=("cuda_oom",), version="0.7.2", exit_code=0, ready=True,
+        root="OutOfMemoryError('CUDA out of memory", by="ERROR",
+        scene=raises(P.SERVING, out_of_memory("128.00 MiB", "79.33 GiB", "16.00 MiB")),
+    ),
+    Written(
         name="cuda-oom-eight-workers", classes=("cuda_oom",), version="0.22.0", tp=8,
+        server={"groups": "EP"},
         root="torch.OutOfMemoryError: CUDA out of memory", by="(Worker_TP",
         scene=raises(P.COMPILING, out_of_memory("14.00 GiB", "139.81 GiB", "9.13 GiB"), KERNEL),
     ),
@@ -507,6 +518,11 @@ NCCL = (
                      "NCCL_DEBUG=INFO for details)", PYNCCL),
     ),
     Written(
+        name="nccl-between-ray-s-workers", classes=("nccl",), version="0.12.0", tp=2, exit_code=0,
+        ready=True, server={"ray": True}, root="NCCLUtils.cpp:77, internal error",
+        by="(RayWorkerWrapper", scene=raises(P.SERVING, nccl("internal error"), ALL_REDUCE),
+    ),
+    Written(
         name="nccl-internal-error-eight", classes=("nccl",), version="0.11.0", tp=8,
         root="NCCLUtils.cpp:77, internal error", by="(Worker pid",
         scene=raises(P.DEVICE, nccl("internal error", last="NET/IB : Got completion from peer "
@@ -641,7 +657,8 @@ FAULTS = (
     ),
     Written(
         name="ecc", classes=("gpu_fault",), version="0.13.0", tp=8, exit_code=0, ready=True,
-        root="CUDA error: uncorrectable ECC error encountered", by="(Worker_TP5",
+        server={"groups": "DCP EP"},
+        root="CUDA error: uncorrectable ECC error encountered", by="(Worker_TP5_DCP5_EP5",
         scene=raises(P.SERVING, cuda_error("uncorrectable ECC error encountered",
                                            "torch.AcceleratorError"), ranks=[5]),
     ),

@@ -490,6 +490,15 @@ UNSUPPORTED_MODEL = (
         )),
     ),
     Written(
+        name="config-without-heads", classes=("unsupported_model", "unknown"), version="0.8.5",
+        root="'Gemma4Config' object has no attribute 'num_attention_heads'", by="AttributeError",
+        scene=refuses("AttributeError: 'Gemma4Config' object has no attribute "
+                      "'num_attention_heads'", (
+                          ("vllm/config.py", "verify_with_parallel_config",
+                           "total_num_attention_heads = getattr(self.hf_text_config,"),
+                      )),
+    ),
+    Written(
         name="fp8-moe-scales", classes=("unsupported_model", "unsupported_hardware", "unknown"),
         version="0.9.2", tp=2, root="For FP8 Fused MoE layers, only per-tensor scales",
         by="(VllmWorker rank=",
@@ -524,6 +533,12 @@ CORRUPT = (
         classes=("corrupt_weights", "unsupported_model", "unknown"), version="0.9.1",
         root="KeyError: 'layers.0.mlp.down_proj.qweight'", by="ERROR",
         scene=raises(P.LOADING, "KeyError: 'layers.0.mlp.down_proj.qweight'", LOAD_WEIGHTS),
+    ),
+    Written(
+        name="key-of-bitsandbytes", classes=("corrupt_weights", "unsupported_model", "unknown"),
+        version="0.6.6", root="KeyError: 'layers.0.self_attn.qkv_proj.weight.absmax'", by="ERROR",
+        scene=raises(P.LOADING, "KeyError: 'layers.0.self_attn.qkv_proj.weight.absmax'",
+                     LOAD_WEIGHTS),
     ),
     Written(
         name="weights-not-initialized", classes=("corrupt_weights", "unsupported_model", "unknown"),
@@ -639,6 +654,22 @@ MISSING_DEPENDENCY = (
                      "file: No such file or directory", (
                          ("vllm/v1/structured_output/__init__.py", "grammar_init",
                           "self.backend = XgrammarBackend("),
+                     ), place="engine"),
+    ),
+    Written(
+        name="cupy-while-serving", classes=("missing_dependency",), version="0.9.2", tp=2,
+        exit_code=0, ready=True, root="ModuleNotFoundError: No module named 'cupy'", by="ERROR",
+        scene=raises(P.SERVING, "ModuleNotFoundError: No module named 'cupy'", (
+            ("ray/experimental/channel/torch_tensor_nccl_channel.py", "_init_communicator",
+             "import cupy"),
+        ), place="engine"),
+    ),
+    Written(
+        name="pyarrow-while-serving", classes=("missing_dependency",), version="0.15.0",
+        exit_code=0, ready=True, root="ImportError: pyarrow >= 9.0.0 is required", by="(EngineCore",
+        scene=raises(P.SERVING, "ImportError: pyarrow >= 9.0.0 is required, but pyarrow is not "
+                     "installed", (
+                         ("ray/data/__init__.py", "<module>", "_check_pyarrow_version()"),
                      ), place="engine"),
     ),
     Written(
