@@ -17,7 +17,8 @@ class Written:
     """A log that was put together, and what is to be said of it.
 
     `classes`: the acceptable answers, the best one first. `retry` is False only where no other
-    try can help whatever happens. `root` are the words of the line that decides, "" where no line
+    try can help whatever happens: there alone "do not retry" is right, everywhere else it would
+    be the worst mistake. `root` are the words of the line that decides, "" where no line
     does; `by` is how the first line with them begins (colours aside): a process's prefix, "" for
     a record or a line of nobody's.
     """

@@ -307,7 +307,7 @@ def _v1_start_crash(
         log.raw("Killed")
         return
     log.error(engine, "core.py", f"EngineCore failed to start.\n{told}")
-    _process_dies(log, engine, engine.partition(" pid")[0].strip("( )") or "EngineCore_0", told)
+    _process_dies(log, engine, server.core_name, told)
     _destroy_warning(log)
     _api_hears(log)
 
@@ -430,7 +430,7 @@ def engine_fatal(log: Log, told: str, engine: str) -> None:
     if server.release < (0, 8, 5):
         head = "EngineCore hit an exception: "
     log.error(engine, "core.py", head + told)
-    _process_dies(log, engine, engine.partition(" pid")[0].strip("( )") or "EngineCore_0", told)
+    _process_dies(log, engine, server.core_name, told)
 
 
 def engine_dead(log: Log, requests: int = 2) -> None:

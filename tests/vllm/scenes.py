@@ -169,12 +169,8 @@ def engine_gone(log: Log) -> None:
     """The engine's process ends without a word in a server that was ready (≥0.10)."""
     log.wait(5)
     log.error(log.server.api(), "core_client.py",
-              f"Engine core proc {_core(log)} died unexpectedly, shutting down client.")
+              f"Engine core proc {log.server.core_name} died unexpectedly, shutting down client.")
     failing.engine_dead(log)
-
-
-def _core(log: Log) -> str:
-    return "EngineCore" if log.server.release >= (0, 17) else "EngineCore_DP0"
 
 
 def clean_stop(log: Log) -> None:

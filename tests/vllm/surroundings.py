@@ -94,15 +94,17 @@ class Server:
     def api(self) -> str:
         return f"(APIServer pid={self.pid})" if self.release >= (0, 10, 1) else ""
 
-    def engine(self) -> str:
+    @property
+    def core_name(self) -> str:
+        """What the engine's process is called."""
         if self.release >= (0, 17):
-            name = f"(EngineCore pid={self.engine_pid})"
-        elif self.release >= (0, 10, 2):
-            name = f"(EngineCore_DP0 pid={self.engine_pid})"
-        elif self.release >= (0, 10, 1):
-            name = f"(EngineCore_0 pid={self.engine_pid})"
-        else:
+            return "EngineCore"
+        return "EngineCore_DP0" if self.release >= (0, 10, 2) else "EngineCore_0"
+
+    def engine(self) -> str:
+        if self.release < (0, 10, 1):
             return ""
+        name = f"({self.core_name} pid={self.engine_pid})"
         return f"{self.api()} {name}" if self.doubled else name
 
     def worker(self, rank: int, ranked: bool = True) -> str:
@@ -195,8 +197,7 @@ class Log:
     def coloured(self, who: str) -> str:
         if not (who and self.server.ansi):
             return who
-        colour = "36" if "APIServer" in who else "1;36"
-        return f"\x1b[{colour}m{who}\x1b[0;0m"
+        return " ".join(f"\x1b[1;36m{one})\x1b[0;0m" for one in who.removesuffix(")").split(") "))
 
     def wait(self, seconds: float) -> None:
         self.seconds += seconds

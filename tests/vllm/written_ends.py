@@ -134,13 +134,15 @@ ENGINE_DEAD = (
         ),
     ),
     Written(
-        name="background-loop-not-running", classes=("engine_dead", "unknown"), version="0.4.3",
+        name="background-loop-not-running",
+        classes=("engine_dead", "engine_hang", "unknown"), version="0.4.3",
         exit_code=None, signal="SIGTERM", ready=True, ordered="hang",
         root="AsyncEngineDeadError: Background loop is not running", by="vllm.engine",
         scene=(up_to(P.SERVING), background_loop),
     ),
     Written(
-        name="background-loop-has-errored", classes=("engine_dead", "unknown"), version="0.5.3",
+        name="background-loop-has-errored",
+        classes=("engine_dead", "engine_hang", "unknown"), version="0.5.3",
         exit_code=None, signal="SIGTERM", ready=True, ordered="hang",
         root="AsyncEngineDeadError: Background loop has errored already", by="vllm.engine",
         scene=(up_to(P.SERVING), background_loop),
@@ -211,6 +213,16 @@ ENGINE_HANG = (
                  "Engine iteration timed out. This should never happen!"),
             fails(P.SERVING, "asyncio.exceptions.TimeoutError", ASYNC_STEP,
                   inner="asyncio.exceptions.CancelledError", link="context"),
+        ),
+    ),
+    Written(
+        name="timed-out-after-a-prompt-with-errors", classes=("engine_hang",), version="0.10.0",
+        tp=2, exit_code=0, ready=True, root="TimeoutError: RPC call to execute_model timed out",
+        by="ERROR",
+        scene=(
+            up_to(P.SERVING), says("", "INFO", "logger.py", PROMPT),
+            fails(P.SERVING, "TimeoutError: RPC call to execute_model timed out.", DEQUEUE,
+                  place="engine"),
         ),
     ),
     Written(
@@ -341,7 +353,7 @@ KILLED = (
         version="0.32.0", exit_code=None, signal="SIGKILL", ready=True, scene=(up_to(P.READY),),
     ),
     Written(
-        name="cut-short-by-slurm", classes=("killed", "clean_exit"), version="0.10.2", tp=4,
+        name="cut-short-by-slurm", classes=("clean_exit", "killed"), version="0.10.2", tp=4,
         exit_code=None, signal="SIGTERM", ready=True,
         root="CANCELLED AT 2025-09-14T11:00:12 DUE TO TIME LIMIT", by="slurmstepd",
         scene=(up_to(P.SERVING), bare("slurmstepd: error: *** JOB 4471 ON gpu-07 CANCELLED AT "

@@ -566,7 +566,7 @@ NCCL = (
                      "pair.cc:538] Read error [10.0.0.12]:52210: Connection reset by peer"),
     ),
     Written(
-        name="nccl-segfault", classes=("nccl", "engine_dead"), version="0.14.0", tp=2, exit_code=1,
+        name="nccl-segfault", classes=("nccl", "engine_dead", "unknown"), version="0.14.0", tp=2,
         root="addProxyOpIfNeeded",
         scene=(up_to(P.CAPTURING), bare(""), bare(SEGFAULT.format(
             where="/dvs/p4/build/sw/gpgpu/nccl/gitfusion/stable/src/enqueue.cc",
@@ -610,6 +610,20 @@ FAULTS = (
         name="illegal-access-serving", classes=("gpu_fault",), version="0.10.1", exit_code=0,
         ready=True, root="CUDA error: an illegal memory access was encountered", by="(EngineCore_0",
         scene=raises(P.SERVING, cuda_error("an illegal memory access was encountered"), KERNEL),
+    ),
+    Written(
+        name="illegal-access-after-client-errors", classes=("gpu_fault",), version="0.23.0", tp=2,
+        exit_code=0, ready=True, root="CUDA error: an illegal memory access was encountered",
+        by="(Worker_TP",
+        scene=(
+            up_to(P.SERVING),
+            trace("api", "Error in preprocessing prompt inputs", (
+                ("vllm/renderers/base.py", "tokenize_prompt", "raise VLLMValidationError("),
+            ), "vllm.exceptions.VLLMValidationError: This model's maximum context length is 32768 "
+                "tokens. However, your request has 41233 input tokens."),
+            fails(P.SERVING, cuda_error("an illegal memory access was encountered",
+                                        "torch.AcceleratorError"), KERNEL),
+        ),
     ),
     Written(
         name="illegal-access-at-start", classes=("gpu_fault",), version="0.25.0", tp=4,

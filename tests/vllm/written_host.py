@@ -170,7 +170,7 @@ BAD_ARGS = (
                       "'template.jinja'"),
     ),
     Written(
-        name="args-numa", classes=("bad_args",), version="0.20.1", tp=2,
+        name="args-numa", classes=("bad_args",), version="0.20.1", tp=2, retry=False,
         root="NUMA binding was requested, but vLLM could not detect the GPU-to-NUMA topology",
         by="(APIServer",
         scene=refuses(validation("VllmConfig", "NUMA binding was requested, but vLLM could not "
@@ -215,7 +215,7 @@ MODEL_NOT_FOUND = (
         )),
     ),
     Written(
-        name="model-without-config", classes=("model_not_found", "unknown"), version="0.8.5",
+        name="model-without-config", classes=("model_not_found",), version="0.8.5", retry=False,
         root="does not appear to have a file named config.json",
         scene=refuses("OSError: /models/qwen2.5-7b does not appear to have a file named "
                       "config.json. Checkout 'https://huggingface.co//models/qwen2.5-7b/tree/None'"
@@ -235,6 +235,7 @@ MODEL_NOT_FOUND = (
     ),
     Written(
         name="lora-path-at-start", classes=("model_not_found", "bad_args"), version="0.21.0",
+        retry=False,
         root="Loading lora sql failed: No adapter found for /loras/sql", by="(APIServer",
         scene=refuses("ValueError: Loading lora sql failed: No adapter found for /loras/sql", (
             ("vllm/entrypoints/openai/models/serving.py", "init_static_loras",
@@ -315,6 +316,16 @@ NETWORK = (
         server={"model": "Qwen/Qwen2.5-7B-Instruct"}, root="LocalEntryNotFoundError",
         by="(APIServer",
         scene=refuses(LOCAL_ENTRY, HUB[:1], inner=RESOLVE),
+    ),
+    Written(
+        name="offline-and-not-in-the-cache", classes=("network", "model_not_found"),
+        version="0.20.0", server={"model": "Qwen/Qwen2.5-7B-Instruct"},
+        root="LocalEntryNotFoundError: Cannot find an appropriate cached snapshot folder",
+        by="(APIServer",
+        scene=refuses("huggingface_hub.errors.LocalEntryNotFoundError: Cannot find an appropriate "
+                      "cached snapshot folder for the specified revision on the local disk and "
+                      "outgoing traffic has been disabled. To enable repo look-ups and downloads "
+                      "online, pass 'local_files_only=False' as input.", HUB[:1]),
     ),
     Written(
         name="file-list-retried", classes=("network",), version="0.16.0",
@@ -482,7 +493,8 @@ UNSUPPORTED_MODEL = (
     ),
     Written(
         name="config-without-vocabulary", classes=("unsupported_model", "unknown"),
-        version="0.13.0", root="AttributeError: 'Qwen9Config' object has no attribute 'vocab_size'",
+        version="0.13.0", retry=False,
+        root="AttributeError: 'Qwen9Config' object has no attribute 'vocab_size'",
         by="(APIServer",
         scene=refuses("AttributeError: 'Qwen9Config' object has no attribute 'vocab_size'", (
             ("transformers/configuration_utils.py", "__getattribute__",
@@ -491,6 +503,7 @@ UNSUPPORTED_MODEL = (
     ),
     Written(
         name="config-without-heads", classes=("unsupported_model", "unknown"), version="0.8.5",
+        retry=False,
         root="'Gemma4Config' object has no attribute 'num_attention_heads'", by="AttributeError",
         scene=refuses("AttributeError: 'Gemma4Config' object has no attribute "
                       "'num_attention_heads'", (
