@@ -21,13 +21,35 @@ from vllm.written import (
     root_lines,
 )
 
-CLASSES = frozenset({
-    "cuda_oom", "gpu_memory_busy", "kv_cache_too_small", "host_oom", "shm_too_small", "bad_args",
-    "model_not_found", "hf_auth", "network", "disk_full", "port_in_use", "unsupported_model",
-    "corrupt_weights", "unsupported_hardware", "cuda_driver", "nccl", "gpu_fault",
-    "missing_dependency", "engine_dead", "engine_hang", "start_timeout", "exec_failed", "killed",
-    "clean_exit", "unknown",
-})
+CLASSES = frozenset(
+    {
+        "cuda_oom",
+        "gpu_memory_busy",
+        "kv_cache_too_small",
+        "host_oom",
+        "shm_too_small",
+        "bad_args",
+        "model_not_found",
+        "hf_auth",
+        "network",
+        "disk_full",
+        "port_in_use",
+        "unsupported_model",
+        "corrupt_weights",
+        "unsupported_hardware",
+        "cuda_driver",
+        "nccl",
+        "gpu_fault",
+        "missing_dependency",
+        "engine_dead",
+        "engine_hang",
+        "start_timeout",
+        "exec_failed",
+        "killed",
+        "clean_exit",
+        "unknown",
+    }
+)
 HOPELESS = frozenset({"bad_args", "model_not_found", "hf_auth", "unsupported_model"})
 TESTS = Path(__file__).parent
 
@@ -123,7 +145,11 @@ def test_a_log_is_the_same_in_another_process_with_another_hash_seed() -> None:
     )
     said = {
         subprocess.run(
-            [sys.executable, "-c", program], cwd=TESTS, check=True, capture_output=True, text=True,
+            [sys.executable, "-c", program],
+            cwd=TESTS,
+            check=True,
+            capture_output=True,
+            text=True,
             env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(TESTS)},
         ).stdout
         for seed in ("1", "2")
@@ -145,7 +171,8 @@ def test_the_dresses_look_as_their_tools_do() -> None:
     log = b"\x1b[1;36m(APIServer pid=1)\x1b[0;0m INFO 11-23 22:25:38 [a.py:1] Hello\n"
     assert dressed(log, "compose").startswith(b"vllm-1  | \x1b[1;36m(APIServer")
     assert dressed(log, "syslog").startswith(
-        b"Nov 23 22:25:38 gpu-07 vllm[4242]: #033[1;36m(APIServer pid=1)#033[0;0m INFO")
+        b"Nov 23 22:25:38 gpu-07 vllm[4242]: #033[1;36m(APIServer pid=1)#033[0;0m INFO"
+    )
     assert re.match(rb"2025-11-23T22:25:38\.\d{9}Z \x1b", dressed(log, "kubectl"))
     assert dressed(log, "buildkite").startswith(b"[2025-11-23T22:25:38Z] \x1b")
     assert dressed(log, "grep -n").startswith(b"1:\x1b")
@@ -168,12 +195,16 @@ def test_interleaving_changes_only_the_order_across_processes(seed: int) -> None
         changed += mixed != log
         if b"it/s]" in log or b"s/it]" in log:
             continue  # glued lines have lost their beginning
-        before, after = ({
-            who: [line for line in text.split(b"\n") if process_of(line) == who]
-            for who in map(process_of, text.split(b"\n"))
-        } for text in (log, mixed))
+        before, after = (
+            {
+                who: [line for line in text.split(b"\n") if process_of(line) == who]
+                for who in map(process_of, text.split(b"\n"))
+            }
+            for text in (log, mixed)
+        )
         assert {who: [line for line in lines if line] for who, lines in before.items()} == {
-            who: [line for line in lines if line] for who, lines in after.items()}
+            who: [line for line in lines if line] for who, lines in after.items()
+        }
     assert changed > len(ALL) // 2
 
 

@@ -17,8 +17,14 @@ def up_to(phase: Phase) -> Step:
 
 
 def fails(
-    phase: Phase, text: str, at: Rows = (), *, inner: str = "", link: str = "cause",
-    ranks: Sequence[int] | None = None, place: str = "worker",
+    phase: Phase,
+    text: str,
+    at: Rows = (),
+    *,
+    inner: str = "",
+    link: str = "cause",
+    ranks: Sequence[int] | None = None,
+    place: str = "worker",
 ) -> Step:
     """The exception `text` in `phase`, with everything that follows from it."""
     cause = Cause(text, frames(*at), inner, link)
@@ -26,15 +32,25 @@ def fails(
 
 
 def raises(
-    phase: Phase, text: str, at: Rows = (), *, inner: str = "", link: str = "cause",
-    ranks: Sequence[int] | None = None, place: str = "worker",
+    phase: Phase,
+    text: str,
+    at: Rows = (),
+    *,
+    inner: str = "",
+    link: str = "cause",
+    ranks: Sequence[int] | None = None,
+    place: str = "worker",
 ) -> tuple[Step, ...]:
     """A start (or a server) up to `phase`, and its failure there."""
     return up_to(phase), fails(phase, text, at, inner=inner, link=link, ranks=ranks, place=place)
 
 
 def refuses(
-    text: str, at: Rows = (), *, phase: Phase = Phase.ARGUMENTS, inner: str = "",
+    text: str,
+    at: Rows = (),
+    *,
+    phase: Phase = Phase.ARGUMENTS,
+    inner: str = "",
     link: str = "cause",
 ) -> tuple[Step, ...]:
     """The API server fails before there is an engine."""
@@ -91,15 +107,19 @@ def each_worker(text: str) -> Step:
 def usage(program: str, error: str) -> tuple[Step, ...]:
     """argparse refuses."""
     text = (
-        f"usage: {program} [model_tag] [options]\n"
-        "\nStart a vLLM OpenAI Compatible API server\n\n"
-        "Config Groups:\n"
-        "  -h, --help            show this help message and exit\n"
-        "  --headless            Run in headless mode. (default: False)\n"
-    ) if program == "vllm serve" else (
-        f"usage: {program} [-h] [-v] {{chat,complete,serve,bench,collect-env,run-batch}} ...\n"
+        (
+            f"usage: {program} [model_tag] [options]\n"
+            "\nStart a vLLM OpenAI Compatible API server\n\n"
+            "Config Groups:\n"
+            "  -h, --help            show this help message and exit\n"
+            "  --headless            Run in headless mode. (default: False)\n"
+        )
+        if program == "vllm serve"
+        else (
+            f"usage: {program} [-h] [-v] {{chat,complete,serve,bench,collect-env,run-batch}} ...\n"
+        )
     )
-    return bare(text + f"{program}: error: {error}"),
+    return (bare(text + f"{program}: error: {error}"),)
 
 
 def trace(by: str, head: str, at: Rows, text: str) -> Step:
@@ -107,7 +127,10 @@ def trace(by: str, head: str, at: Rows, text: str) -> Step:
 
     def step(log: Log) -> None:
         told = traceback(log.server, frames(*at), text)
-        log.error(speaker(log, by), at[-1][0].rpartition("/")[2], f"{head}\n{told}")
+        file = {"worker": "multiproc_executor.py", "engine": "core.py"}.get(
+            by.split()[0], "serving.py"
+        )
+        log.error(speaker(log, by), file, f"{head}\n{told}")
 
     return step
 
@@ -132,33 +155,56 @@ def worker_gone(rank: int) -> Step:
 
     def step(log: Log) -> None:
         log.wait(2)
-        log.error(log.server.engine(), "multiproc_executor.py",
-                  f"Worker proc VllmWorker-{rank} died unexpectedly, shutting down executor.")
+        log.error(
+            log.server.engine(),
+            "multiproc_executor.py",
+            f"Worker proc VllmWorker-{rank} died unexpectedly, shutting down executor.",
+        )
         for other in range(log.server.tp):
             if other != rank:
-                log.info(log.server.worker(other), "multiproc_executor.py",
-                         "Parent process exited, terminating worker")
+                log.info(
+                    log.server.worker(other),
+                    "multiproc_executor.py",
+                    "Parent process exited, terminating worker",
+                )
 
     return step
 
 
 def executor_failed(log: Log) -> None:
     """After a worker is gone: the engine and the API server."""
-    told = traceback(log.server, (*failing.STEP, *frames(
-        (failing.MULTI, "collective_rpc", "raise RuntimeError(\"Executor failed.\")"),
-    )), "RuntimeError: Executor failed.")
+    told = traceback(
+        log.server,
+        (
+            *failing.STEP,
+            *frames(
+                (failing.MULTI, "collective_rpc", 'raise RuntimeError("Executor failed.")'),
+            ),
+        ),
+        "RuntimeError: Executor failed.",
+    )
     failing.engine_fatal(log, told, log.server.engine())
     failing.engine_dead(log)
 
 
 def start_failed(log: Log) -> None:
     """After a worker is gone during the start: the wrapper lines alone."""
-    failing.crash(log, Phase.ENGINE, Cause(
-        "RuntimeError: cancelled", frames(
-            (failing.MULTI, "wait_for_response_handle_ready", "return self.get_response("),
-            ("vllm/distributed/device_communicators/shm_broadcast.py", "acquire_read",
-             'raise RuntimeError("cancelled")'),
-        )), place="engine")
+    failing.crash(
+        log,
+        Phase.ENGINE,
+        Cause(
+            "RuntimeError: cancelled",
+            frames(
+                (failing.MULTI, "wait_for_response_handle_ready", "return self.get_response("),
+                (
+                    "vllm/distributed/device_communicators/shm_broadcast.py",
+                    "acquire_read",
+                    'raise RuntimeError("cancelled")',
+                ),
+            ),
+        ),
+        place="engine",
+    )
 
 
 def cores_failed(cores: str) -> Step:
@@ -168,8 +214,11 @@ def cores_failed(cores: str) -> Step:
 def engine_gone(log: Log) -> None:
     """The engine's process ends without a word in a server that was ready (≥0.10)."""
     log.wait(5)
-    log.error(log.server.api(), "core_client.py",
-              f"Engine core proc {log.server.core_name} died unexpectedly, shutting down client.")
+    log.error(
+        log.server.api(),
+        "core_client.py",
+        f"Engine core proc {log.server.core_name} died unexpectedly, shutting down client.",
+    )
     failing.engine_dead(log)
 
 

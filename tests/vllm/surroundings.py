@@ -236,18 +236,29 @@ def _arguments(log: Log, who: str) -> None:
     log.wait(4)
     if s.release >= (0, 17):
         place = f"utils.py:{s.line_number('utils.py', 'banner')}"
-        log.line(who, "INFO", place, "\n".join(["", *BANNER, ""]).format(
-            version=s.version, model=s.model))
+        log.line(
+            who,
+            "INFO",
+            place,
+            "\n".join(["", *BANNER, ""]).format(version=s.version, model=s.model),
+        )
     else:
         log.info(who, "api_server.py", f"vLLM API server version {s.version}")
     parallel = f", 'tensor_parallel_size': {s.tp}" if s.tp > 1 else ""
     given = f"{{'model_tag': '{s.model}', 'model': '{s.model}'{parallel}}}"
     if s.v1:
-        log.info(who, "utils.py" if s.release >= (0, 10, 1) else "cli_args.py",
-                 f"non-default args: {given}")
+        log.info(
+            who,
+            "utils.py" if s.release >= (0, 10, 1) else "cli_args.py",
+            f"non-default args: {given}",
+        )
     else:
-        log.info(who, "api_server.py", f"args: Namespace(subparser='serve', model_tag='{s.model}'"
-                 f", host=None, port=8000, uvicorn_log_level='info', tensor_parallel_size={s.tp})")
+        log.info(
+            who,
+            "api_server.py",
+            f"args: Namespace(subparser='serve', model_tag='{s.model}'"
+            f", host=None, port=8000, uvicorn_log_level='info', tensor_parallel_size={s.tp})",
+        )
 
 
 def _v1_steps(log: Log) -> Iterator[tuple[Phase, Step]]:
@@ -257,12 +268,19 @@ def _v1_steps(log: Log) -> Iterator[tuple[Phase, Step]]:
 
     def resolved(_: bool) -> None:
         log.wait(7)
-        log.info(api, "model.py" if s.release >= (0, 11) else "config.py",
-                 "Resolved architecture: Qwen2ForCausalLM")
-        log.info(api, "model.py" if s.release >= (0, 11) else "config.py",
-                 "Using max model len 32768")
-        log.info(api, "scheduler.py" if s.release >= (0, 11) else "config.py",
-                 "Chunked prefill is enabled with max_num_batched_tokens=8192.")
+        log.info(
+            api,
+            "model.py" if s.release >= (0, 11) else "config.py",
+            "Resolved architecture: Qwen2ForCausalLM",
+        )
+        log.info(
+            api, "model.py" if s.release >= (0, 11) else "config.py", "Using max model len 32768"
+        )
+        log.info(
+            api,
+            "scheduler.py" if s.release >= (0, 11) else "config.py",
+            "Chunked prefill is enabled with max_num_batched_tokens=8192.",
+        )
 
     def engine_up(_: bool) -> None:
         log.wait(9)
@@ -270,13 +288,21 @@ def _v1_steps(log: Log) -> Iterator[tuple[Phase, Step]]:
             log.info("", "__init__.py", "Automatically detected platform cuda.")
         log.info(engine, "core.py", _engine_line(s, "a V1 LLM engine"))
         if s.tp > 1:
-            log.warning(engine, "multiproc_executor.py", "Reducing Torch parallelism from 64 "
-                        "threads to 1 to avoid unnecessary CPU contention. Set OMP_NUM_THREADS in "
-                        "the external environment to tune this value as needed.")
-            log.info(engine, "shm_broadcast.py", "vLLM message queue communication handle: Handle("
-                     f"local_reader_ranks={list(ranks)}, buffer_handle=({s.tp}, 16777216, 10, "
-                     "'psm_8c1f72e0'), local_subscribe_addr='ipc:///tmp/0d6cf5ab-68cf-4c0e', "
-                     "remote_subscribe_addr=None, remote_addr_ipv6=False)")
+            log.warning(
+                engine,
+                "multiproc_executor.py",
+                "Reducing Torch parallelism from 64 "
+                "threads to 1 to avoid unnecessary CPU contention. Set OMP_NUM_THREADS in "
+                "the external environment to tune this value as needed.",
+            )
+            log.info(
+                engine,
+                "shm_broadcast.py",
+                "vLLM message queue communication handle: Handle("
+                f"local_reader_ranks={list(ranks)}, buffer_handle=({s.tp}, 16777216, 10, "
+                "'psm_8c1f72e0'), local_subscribe_addr='ipc:///tmp/0d6cf5ab-68cf-4c0e', "
+                "remote_subscribe_addr=None, remote_addr_ipv6=False)",
+            )
 
     def device(done: bool) -> None:
         log.wait(6)
@@ -288,12 +314,19 @@ def _v1_steps(log: Log) -> Iterator[tuple[Phase, Step]]:
             if not done:
                 return
             for rank in ranks:
-                log.info(s.worker(rank, ranked=False), "custom_all_reduce_utils.py",
-                         "reading GPU P2P access cache from "
-                         "/root/.cache/vllm/gpu_p2p_access_cache_for_0,1.json")
+                log.info(
+                    s.worker(rank, ranked=False),
+                    "custom_all_reduce_utils.py",
+                    "reading GPU P2P access cache from "
+                    "/root/.cache/vllm/gpu_p2p_access_cache_for_0,1.json",
+                )
         for rank in ranks:
-            log.info(s.worker(rank, ranked=False), "parallel_state.py", f"rank {rank} in world size"
-                     f" {s.tp} is assigned as DP rank 0, PP rank 0, TP rank {rank}, EP rank {rank}")
+            log.info(
+                s.worker(rank, ranked=False),
+                "parallel_state.py",
+                f"rank {rank} in world size"
+                f" {s.tp} is assigned as DP rank 0, PP rank 0, TP rank {rank}, EP rank {rank}",
+            )
 
     def loading(done: bool) -> None:
         for rank in ranks:
@@ -306,18 +339,28 @@ def _v1_steps(log: Log) -> Iterator[tuple[Phase, Step]]:
     def loaded(_: bool) -> None:
         log.wait(11)
         for rank in ranks:
-            log.info(s.worker(rank), "default_loader.py", f"Loading weights took {6.4 + rank:.2f} "
-                     "seconds")
+            log.info(
+                s.worker(rank),
+                "default_loader.py",
+                f"Loading weights took {6.4 + rank:.2f} seconds",
+            )
         for rank in ranks:
-            log.info(s.worker(rank), "gpu_model_runner.py", f"Model loading took {15.3 / s.tp:.4f} "
-                     f"GiB and {7.1 + rank:.6f} seconds")
+            log.info(
+                s.worker(rank),
+                "gpu_model_runner.py",
+                f"Model loading took {15.3 / s.tp:.4f} GiB and {7.1 + rank:.6f} seconds",
+            )
 
     def compiling(done: bool) -> None:
         log.wait(8)
         for rank in ranks:
-            log.info(s.worker(rank), "backends.py", "Using cache directory: /root/.cache/vllm/"
-                     f"torch_compile_cache/91e8ce47d0/rank_{rank}_0/backbone for vLLM's "
-                     "torch.compile")
+            log.info(
+                s.worker(rank),
+                "backends.py",
+                "Using cache directory: /root/.cache/vllm/"
+                f"torch_compile_cache/91e8ce47d0/rank_{rank}_0/backbone for vLLM's "
+                "torch.compile",
+            )
             log.info(s.worker(rank), "backends.py", "Dynamo bytecode transform time: 7.37 s")
         if not done:
             return
@@ -328,33 +371,47 @@ def _v1_steps(log: Log) -> Iterator[tuple[Phase, Step]]:
     def kv_cache(_: bool) -> None:
         log.wait(5)
         if s.release >= (0, 21):
-            log.info(s.worker(0), "gpu_worker.py", "CUDA graph memory profiling is enabled "
-                     "(default since v0.21.0). The current --gpu-memory-utilization=0.9000 is "
-                     "equivalent to --gpu-memory-utilization=0.8871 without CUDA graph memory "
-                     "profiling. To maintain the same effective KV cache size as before, increase "
-                     "--gpu-memory-utilization to 0.9129.")
+            log.info(
+                s.worker(0),
+                "gpu_worker.py",
+                "CUDA graph memory profiling is enabled "
+                "(default since v0.21.0). The current --gpu-memory-utilization=0.9000 is "
+                "equivalent to --gpu-memory-utilization=0.8871 without CUDA graph memory "
+                "profiling. To maintain the same effective KV cache size as before, increase "
+                "--gpu-memory-utilization to 0.9129.",
+            )
         for rank in ranks:
             log.info(s.worker(rank), "gpu_worker.py", "Available KV cache memory: 51.07 GiB")
         log.info(engine, "kv_cache_utils.py", "GPU KV cache size: 956,288 tokens")
-        log.info(engine, "kv_cache_utils.py",
-                 "Maximum concurrency for 32,768 tokens per request: 29.18x")
+        log.info(
+            engine, "kv_cache_utils.py", "Maximum concurrency for 32,768 tokens per request: 29.18x"
+        )
 
     def capturing(done: bool) -> None:
-        name = "Capturing CUDA graph shapes" if s.release < (0, 11) else (
-            "Capturing CUDA graphs (mixed prefill-decode, PIECEWISE)")
+        name = (
+            "Capturing CUDA graph shapes"
+            if s.release < (0, 11)
+            else ("Capturing CUDA graphs (mixed prefill-decode, PIECEWISE)")
+        )
         _blocks(log, name, 67, 67 if done else 27)
         if not done:
             return
         log.raw()
         log.wait(19)
         for rank in ranks:
-            log.info(s.worker(rank), "gpu_model_runner.py",
-                     "Graph capturing finished in 19 secs, took 0.53 GiB")
+            log.info(
+                s.worker(rank),
+                "gpu_model_runner.py",
+                "Graph capturing finished in 19 secs, took 0.53 GiB",
+            )
 
     def started(_: bool) -> None:
         log.wait(2)
-        log.info(engine, "core.py", "init engine (profile, create kv cache, warmup model) took "
-                 "71.28 seconds")
+        log.info(
+            engine,
+            "core.py",
+            "init engine (profile, create kv cache, warmup model) took 71.28 seconds",
+        )
         log.info(api, "api_server.py", "Supported tasks: ['generate']")
         log.info(api, "api_server.py", "Starting vLLM API server 0 on http://0.0.0.0:8000")
         _routes(log, api)
@@ -380,29 +437,43 @@ def _v0_steps(log: Log) -> Iterator[tuple[Phase, Step]]:
     def resolved(_: bool) -> None:
         log.wait(7)
         if s.release >= (0, 6):
-            log.info("", "api_server.py", "Multiprocessing frontend to use ipc:///tmp/"
-                     "5cd1f0ee-14a4-4b1a-8de9-7c4cc6bd9dd7 for IPC Path.")
+            log.info(
+                "",
+                "api_server.py",
+                "Multiprocessing frontend to use ipc:///tmp/"
+                "5cd1f0ee-14a4-4b1a-8de9-7c4cc6bd9dd7 for IPC Path.",
+            )
             log.info("", "api_server.py", f"Started engine process with PID {s.engine_pid}")
-        log.info("", "config.py", "This model supports multiple tasks: {'embed', 'generate'}. "
-                 "Defaulting to 'generate'.")
+        log.info(
+            "",
+            "config.py",
+            "This model supports multiple tasks: {'embed', 'generate'}. Defaulting to 'generate'.",
+        )
         if s.tp > 1:
             log.info("", "config.py", "Defaulting to use mp for distributed inference")
         if (0, 6) <= s.release < (0, 8):
-            log.warning("", "config.py", "Chunked prefill is enabled by default for models with "
-                        "max_model_len > 32K. Currently, chunked prefill might not work with some "
-                        "features or models. If you encounter any issues, please disable chunked "
-                        "prefill by setting --enable-chunked-prefill=False.")
-            log.warning("", "arg_utils.py", "The model has a long context length (131072). This "
-                        "may cause OOM errors during the initial memory profiling phase, or result "
-                        "in low performance due to small KV cache space. Consider setting "
-                        "--max-model-len to a smaller value.")
+            log.warning(
+                "",
+                "config.py",
+                "Chunked prefill is enabled by default for models with "
+                "max_model_len > 32K. Currently, chunked prefill might not work with some "
+                "features or models. If you encounter any issues, please disable chunked "
+                "prefill by setting --enable-chunked-prefill=False.",
+            )
+            log.warning(
+                "",
+                "arg_utils.py",
+                "The model has a long context length (131072). This "
+                "may cause OOM errors during the initial memory profiling phase, or result "
+                "in low performance due to small KV cache space. Consider setting "
+                "--max-model-len to a smaller value.",
+            )
 
     def engine_up(_: bool) -> None:
         log.wait(5)
         log.info("", "llm_engine.py", _engine_line(s, "an LLM engine"))
         for rank in others:
-            log.info(s.worker(rank), "multiproc_worker_utils.py",
-                     "Worker ready; awaiting tasks")
+            log.info(s.worker(rank), "multiproc_worker_utils.py", "Worker ready; awaiting tasks")
 
     def device(done: bool) -> None:
         log.wait(3)
@@ -412,8 +483,12 @@ def _v0_steps(log: Log) -> Iterator[tuple[Phase, Step]]:
         if not done:
             return
         for rank in range(s.tp) if s.tp > 1 else ():
-            log.info(s.worker(rank), "custom_all_reduce_utils.py", "reading GPU P2P access cache "
-                     "from /root/.cache/vllm/gpu_p2p_access_cache_for_0,1.json")
+            log.info(
+                s.worker(rank),
+                "custom_all_reduce_utils.py",
+                "reading GPU P2P access cache "
+                "from /root/.cache/vllm/gpu_p2p_access_cache_for_0,1.json",
+            )
 
     def loading(done: bool) -> None:
         for rank in range(s.tp):
@@ -425,31 +500,49 @@ def _v0_steps(log: Log) -> Iterator[tuple[Phase, Step]]:
     def loaded(_: bool) -> None:
         log.wait(12)
         for rank in range(s.tp):
-            log.info(s.worker(rank), "model_runner.py",
-                     f"Loading model weights took {15.3 / s.tp:.4f} GB")
+            log.info(
+                s.worker(rank),
+                "model_runner.py",
+                f"Loading model weights took {15.3 / s.tp:.4f} GB",
+            )
 
     def profiling(_: bool) -> None:
         log.wait(3)
 
     def kv_cache(_: bool) -> None:
         log.wait(4)
-        log.info("", "gpu_executor.py" if s.tp == 1 else "distributed_gpu_executor.py",
-                 "# GPU blocks: 27388, # CPU blocks: 4681")
+        log.info(
+            "",
+            "gpu_executor.py" if s.tp == 1 else "distributed_gpu_executor.py",
+            "# GPU blocks: 27388, # CPU blocks: 4681",
+        )
 
     def capturing(done: bool) -> None:
         for rank in range(s.tp):
-            log.info(s.worker(rank), "model_runner.py", "Capturing the model for CUDA graphs. This "
-                     "may lead to unexpected consequences if the model is not static. To run the "
-                     "model in eager mode, set 'enforce_eager=True' or use '--enforce-eager' in "
-                     "the CLI.")
-            log.info(s.worker(rank), "model_runner.py", "CUDA graphs can take additional 1~3 GiB "
-                     "memory per GPU. If you are running out of memory, consider decreasing "
-                     "`gpu_memory_utilization` or enforcing eager mode.")
+            log.info(
+                s.worker(rank),
+                "model_runner.py",
+                "Capturing the model for CUDA graphs. This "
+                "may lead to unexpected consequences if the model is not static. To run the "
+                "model in eager mode, set 'enforce_eager=True' or use '--enforce-eager' in "
+                "the CLI.",
+            )
+            log.info(
+                s.worker(rank),
+                "model_runner.py",
+                "CUDA graphs can take additional 1~3 GiB "
+                "memory per GPU. If you are running out of memory, consider decreasing "
+                "`gpu_memory_utilization` or enforcing eager mode.",
+            )
         if s.release >= (0, 6):
-            log.info("", "model_runner.py", "Capturing cudagraphs for decoding. This may lead to "
-                     "unexpected consequences if the model is not static. If out-of-memory error "
-                     "occurs during cudagraph capture, consider decreasing "
-                     "`gpu_memory_utilization` or switching to eager mode.")
+            log.info(
+                "",
+                "model_runner.py",
+                "Capturing cudagraphs for decoding. This may lead to "
+                "unexpected consequences if the model is not static. If out-of-memory error "
+                "occurs during cudagraph capture, consider decreasing "
+                "`gpu_memory_utilization` or switching to eager mode.",
+            )
         if not done:
             return
         log.wait(14)
@@ -505,17 +598,28 @@ def _blocks(log: Log, what: str, total: int, until: int) -> None:
     for number in steps:
         done = 100 * number // total
         blocks = "█" * (done // 10)
-        log.raw(f"\r{what}: {done:3d}%|{blocks:<10}| {number}/{total} "
-                f"[00:{number // 6:02d}<00:{(total - number) // 6:02d},  5.93it/s]", end="")
+        log.raw(
+            f"\r{what}: {done:3d}%|{blocks:<10}| {number}/{total} "
+            f"[00:{number // 6:02d}<00:{(total - number) // 6:02d},  5.93it/s]",
+            end="",
+        )
 
 
 def _routes(log: Log, who: str) -> None:
     log.info(who, "launcher.py", "Available routes are:")
     for route, methods in (
-        ("/openapi.json", "HEAD, GET"), ("/docs", "HEAD, GET"), ("/health", "GET"),
-        ("/load", "GET"), ("/ping", "POST, GET"), ("/tokenize", "POST"), ("/v1/models", "GET"),
-        ("/version", "GET"), ("/v1/chat/completions", "POST"), ("/v1/completions", "POST"),
-        ("/v1/embeddings", "POST"), ("/metrics", "GET"),
+        ("/openapi.json", "HEAD, GET"),
+        ("/docs", "HEAD, GET"),
+        ("/health", "GET"),
+        ("/load", "GET"),
+        ("/ping", "POST, GET"),
+        ("/tokenize", "POST"),
+        ("/v1/models", "GET"),
+        ("/version", "GET"),
+        ("/v1/chat/completions", "POST"),
+        ("/v1/completions", "POST"),
+        ("/v1/embeddings", "POST"),
+        ("/metrics", "GET"),
     ):
         log.info(who, "launcher.py", f"Route: {route}, Methods: {methods}")
 
@@ -526,8 +630,11 @@ def uvicorn(log: Log, text: str) -> None:
 
 
 def _ready(log: Log) -> None:
-    for text in (f"Started server process [{log.server.pid}]", "Waiting for application startup.",
-                 "Application startup complete."):
+    for text in (
+        f"Started server process [{log.server.pid}]",
+        "Waiting for application startup.",
+        "Application startup complete.",
+    ):
         uvicorn(log, text)
     if log.server.release < (0, 6, 5):
         uvicorn(log, "Uvicorn running on http://0.0.0.0:8000 (Press CTRL+C to quit)")
@@ -539,20 +646,32 @@ def _serving(log: Log) -> None:
         log.wait(20)
         uvicorn(log, f'10.0.0.7:{41022 + minute} - "GET /health HTTP/1.1" 200 OK')
         if s.v1 and s.release < (0, 11):
-            log.info(s.api(), "logger.py", f"Received request chatcmpl-5d0e{minute}f: prompt: "
-                     "'<|im_start|>user\\nHello<|im_end|>\\n', params: SamplingParams(n=1, "
-                     "temperature=0.7, max_tokens=512), prompt_token_ids: None, lora_request: "
-                     "None.")
+            log.info(
+                s.api(),
+                "logger.py",
+                f"Received request chatcmpl-5d0e{minute}f: prompt: "
+                "'<|im_start|>user\\nHello<|im_end|>\\n', params: SamplingParams(n=1, "
+                "temperature=0.7, max_tokens=512), prompt_token_ids: None, lora_request: "
+                "None.",
+            )
         uvicorn(log, f'10.0.0.7:{41040 + minute} - "POST /v1/chat/completions HTTP/1.1" 200 OK')
         if s.v1:
-            log.info(s.api(), "loggers.py", "Engine 000: Avg prompt throughput: "
-                     f"{412.5 + minute:.1f} tokens/s, Avg generation throughput: 188.2 tokens/s, "
-                     "Running: 6 reqs, Waiting: 0 reqs, GPU KV cache usage: 3.1%, Prefix cache hit "
-                     "rate: 22.4%")
+            log.info(
+                s.api(),
+                "loggers.py",
+                "Engine 000: Avg prompt throughput: "
+                f"{412.5 + minute:.1f} tokens/s, Avg generation throughput: 188.2 tokens/s, "
+                "Running: 6 reqs, Waiting: 0 reqs, GPU KV cache usage: 3.1%, Prefix cache hit "
+                "rate: 22.4%",
+            )
         else:
-            log.info("", "metrics.py", f"Avg prompt throughput: {412.5 + minute:.1f} tokens/s, Avg "
-                     "generation throughput: 188.2 tokens/s, Running: 6 reqs, Swapped: 0 reqs, "
-                     "Pending: 0 reqs, GPU KV cache usage: 3.1%, CPU KV cache usage: 0.0%.")
+            log.info(
+                "",
+                "metrics.py",
+                f"Avg prompt throughput: {412.5 + minute:.1f} tokens/s, Avg "
+                "generation throughput: 188.2 tokens/s, Running: 6 reqs, Swapped: 0 reqs, "
+                "Pending: 0 reqs, GPU KV cache usage: 3.1%, CPU KV cache usage: 0.0%.",
+            )
 
 
 def silence(log: Log, minutes: int, said: Sequence[str] = ()) -> None:

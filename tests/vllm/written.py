@@ -16,5 +16,12 @@ from vllm.written_host import HOST_SIDE
 ALL: tuple[Written, ...] = (*GPU, *HOST_SIDE, *ENDS)
 
 __all__ = [
-    "ALL", "STYLES", "Written", "build", "dressed", "interleaved", "lines_of", "root_lines",
+    "ALL",
+    "STYLES",
+    "Written",
+    "build",
+    "dressed",
+    "interleaved",
+    "lines_of",
+    "root_lines",
 ]

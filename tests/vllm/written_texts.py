@@ -20,8 +20,14 @@ TIP = (
 
 
 def out_of_memory(
-    tried: str, total: str, free: str, *, gpu: int = 0, others: str = "",
-    device: str = "CUDA", kind: str = "torch.OutOfMemoryError",
+    tried: str,
+    total: str,
+    free: str,
+    *,
+    gpu: int = 0,
+    others: str = "",
+    device: str = "CUDA",
+    kind: str = "torch.OutOfMemoryError",
 ) -> str:
     """PyTorch's allocator; `others` names another process and what it holds."""
     other = f"Process {others} memory in use. " if others else ""
@@ -116,9 +122,9 @@ OFFLINE = (
     "offline mode at 'https://huggingface.co/docs/transformers/installation#offline-mode'."
 )
 RESOLVE = (
-    "requests.exceptions.ConnectionError: (MaxRetryError(\"HTTPSConnectionPool(host="
+    'requests.exceptions.ConnectionError: (MaxRetryError("HTTPSConnectionPool(host='
     "'huggingface.co', port=443): Max retries exceeded with url: /Qwen/Qwen2.5-7B-Instruct/resolve/"
-    "main/config.json (Caused by NameResolutionError(\\\"<urllib3.connection.HTTPSConnection "
+    'main/config.json (Caused by NameResolutionError(\\"<urllib3.connection.HTTPSConnection '
     "object at 0x7f0c3f1d2a50>: Failed to resolve 'huggingface.co' ([Errno -3] Temporary failure "
     "in name resolution)\\\"))\"), '(Request ID: 0e7e6e0b-4a50-4d6a)')"
 )
@@ -184,7 +190,7 @@ TCP_STORE = (
     "/usr/local/lib/python3.12/dist-packages/torch/lib/libtorch_cpu.so)\n"
     "\n"
     "[rank{rank}]:[W1103 14:22:09.843511040 ProcessGroupNCCL.cpp:1662] [PG ID 0 PG GUID 0 Rank "
-    "{rank}] Failed to check the \"should dump\" flag on TCPStore, (maybe TCPStore server has "
+    '{rank}] Failed to check the "should dump" flag on TCPStore, (maybe TCPStore server has '
     "shut down too early), with error: Failed to recv, got 0 bytes. Connection was likely closed. "
     "Did the remote server shutdown or crash?"
 )
