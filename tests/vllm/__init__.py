@@ -1,0 +1,1 @@
+"""Tests against real vLLM, and logs of vLLM: recorded and written ones."""
