@@ -17,7 +17,7 @@ from vllmctl.core.observed import Evidence
 from vllmctl.vllm.diagnosis.classes import CLASSES
 from vllmctl.vllm.diagnosis.lines import Lines
 from vllmctl.vllm.diagnosis.memory import held_by_others
-from vllmctl.vllm.diagnosis.rules import GUESS, NOISE, RULES, WRAPPER, Rule
+from vllmctl.vllm.diagnosis.rules import NOISE, RULES, WRAPPER, Rule
 from vllmctl.vllm.diagnosis.undress import Line, undress
 
 LAST_LINES = 3
@@ -41,12 +41,13 @@ _BANNER = re.compile(r"vLLM API server version \d")
 _RUN = re.compile(r"^\[vllmctl\] .* started: pid ")
 _SIGNALLED = re.compile(
     r"[Ss]hutting down FastAPI HTTP server"
-    r"|\[shutdown\].*received signal"
     r"|Received signal SIG(?:TERM|INT)|^\*\*\* SIG(?:TERM|INT) received"
     r"|^KeyboardInterrupt: terminated|slurmstepd: error: \*\*\* .*CANCELLED"
 )
 """Said only by one whom a signal has asked to end. Without it, `Shutting down` is what a server
 prints whose engine has died."""
+_ENGINE_SIGNALLED = re.compile(r"\[shutdown\].*received signal")
+"""Said of an engine also when its own server ends it, after a failure elsewhere."""
 _LEAVING = re.compile(r"^(?:Application shutdown complete|Finished server process)")
 _CLIENT_ERROR = re.compile(r"Exception in ASGI application")
 _SERVES = re.compile(r"APIServer|ApiServer")
@@ -132,7 +133,9 @@ class Reading:
             self._begin_anew(whole=True)
             self.ready = True
         elif _SIGNALLED.search(text):
-            self.signalled = not self._failed()
+            self.signalled = not self._found
+        elif _ENGINE_SIGNALLED.search(text):
+            self.signalled = not self._found and self.error is None
         elif _LEAVING.match(text):
             self.left_tidily = True
 
@@ -142,10 +145,6 @@ class Reading:
         self.error = None
         self._found.clear()
         self._frames.clear()
-
-    def _failed(self) -> bool:
-        """Whether it was about to end by itself when it was asked to."""
-        return any(one.rule.weight > GUESS - 2 for one in self._found.values())
 
     def _read_error(self, line: Line) -> None:
         text = _BAR.sub("", line.text)

@@ -72,8 +72,15 @@ def short(text: str) -> str:
 
 
 def _is_believed(finding: Finding, reading: Reading) -> bool:
-    """Below GUESS stands what follows from any cause: it says something where the log is whole."""
-    return finding.rule.weight >= GUESS or reading.whole
+    """An engine that died is a cause only where nothing was said before of what it died of.
+
+    Below GUESS stands what follows from any cause: that nothing was said before it is known only
+    of a log that is whole.
+    """
+    if finding.rule.name != "engine_dead":
+        return True
+    said_before = reading.error is not None and reading.error.line < finding.evidence.line
+    return not said_before and (finding.rule.weight >= GUESS or reading.whole)
 
 
 def _is_first(finding: Finding, reading: Reading) -> bool:
