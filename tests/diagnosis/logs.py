@@ -15,6 +15,7 @@ INDEX: dict[str, dict[str, Any]] = json.loads((RECORDINGS / "index.json").read_t
 NAMES = sorted(name.removesuffix(".log") for name in INDEX)
 
 READY = "INFO:     Application startup complete.\n"
+LEFT = "INFO:     Shutting down\nINFO:     Application shutdown complete.\n"
 PREFIX = "(Worker_TP0_EP0 pid=15931) ERROR 11-23 22:25:37 [multiproc_executor.py:953] "
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from diagnosis.logs import PREFIX, READY, of_text, recorded
+from diagnosis.logs import LEFT, PREFIX, READY, of_text, recorded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -72,7 +72,14 @@ def test_a_server_that_had_been_ready_is_always_worth_another_try(line: str, cod
 
 def test_an_error_from_before_it_was_ready_is_not_why_it_ended() -> None:
     text = "torch.OutOfMemoryError: CUDA out of memory\n" + READY
-    assert of_text(text, 0).name == "clean_exit"
+    assert of_text(text + LEFT, 0).name == "clean_exit"
+
+
+@pytest.mark.parametrize("log", [READY, "", LEFT])
+def test_exit_0_alone_is_no_clean_end(log: str) -> None:
+    """vLLM exits 0 when its engine has died: only a shutdown that was told of is clean."""
+    assert of_text(log, 0, was_ready=True).name == "unknown"
+    assert of_text(READY + log + LEFT, 0).clean
 
 
 def test_exit_0_after_the_engine_died_is_no_clean_end() -> None:
@@ -211,7 +218,7 @@ CLIENTS = """\
 
 @pytest.mark.parametrize("log", [CLIENTS, CLIENTS.replace("(APIServer pid=1) ", "")])
 def test_an_error_that_a_client_was_given_is_not_why_it_ended(log: str) -> None:
-    assert of_text(READY + log, 0).name == "clean_exit"
+    assert of_text(READY + log + LEFT, 0).clean
     assert of_text(READY + log, 1).name == "unknown"
 
 
@@ -234,9 +241,8 @@ def test_a_start_that_a_signal_ended_is_no_failure() -> None:
 
 
 def test_a_server_that_left_tidily_and_without_an_error_left_by_itself() -> None:
-    left = "INFO:     Shutting down\nINFO:     Application shutdown complete.\n"
-    assert of_text(READY + left, None).clean
-    assert of_text(READY + DEAD + "\n" + left, None).name == "engine_dead"
+    assert of_text(READY + LEFT, None).clean
+    assert of_text(READY + DEAD + "\n" + LEFT, None).name == "engine_dead"
 
 
 # -- the tables --------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ _MARKS = (
     b"shutdown complete",
     b"Finished server",
     b"API server version",
+    b"non-default args",
     b"[shutdown]",
     b"started: pid",
     b"ERROR",

@@ -37,7 +37,7 @@ _ERROR = re.compile(
     r"(?:[\w.]+\.)?[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Timeout|Failure)(?:: |$)"
 )
 _READY = re.compile(r"Application startup complete\.$")
-_BANNER = re.compile(r"vLLM API server version \d")
+_BANNER = re.compile(r"vLLM API server version \d|^non-default args: ")
 _RUN = re.compile(r"^\[vllmctl\] .* started: pid ")
 _SIGNALLED = re.compile(
     r"[Ss]hutting down FastAPI HTTP server"

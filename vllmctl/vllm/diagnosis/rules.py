@@ -287,10 +287,10 @@ RULES: tuple[Rule, ...] = (
         retry=True,
     ),
     _rule(
-        "unsupported_model",
+        "unknown",
         GUESS,
         r"Model architectures .{0,80} failed to be inspected",
-        retry=True,
+        hint="look for the ImportError above it in the log: it says what is missing",
     ),
     _rule(
         "unsupported_model",
@@ -533,7 +533,6 @@ RULES: tuple[Rule, ...] = (
         "engine_dead",
         GUESS,
         r"Engine core proc(?:ess)? \S+ died unexpectedly",
-        r"Worker proc(?:ess)? \S+ died unexpectedly",
         r"!!!!!!! Segfault encountered",
         r"engine core exited unexpectedly",
         r"(?:RPCServer|Engine) process died before responding",
@@ -549,7 +548,7 @@ RULES: tuple[Rule, ...] = (
         r"Engine core initialization failed|Engine process failed to start",
         r"MQLLMEngine is already dead",
         r"Background loop (?:is not running|has errored)",
-        r"EngineCore encountered a fatal error",
+        r"Worker proc(?:ess)? \S+ died unexpectedly",
     ),
 )
 

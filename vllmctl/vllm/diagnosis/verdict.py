@@ -38,15 +38,17 @@ def judge(exit: Exit, reading: Reading, was_ready: bool) -> Diagnosis:
     """The diagnosis, from one reading of its log."""
     was_ready = was_ready or reading.ready
     finding = next((one for one in reading.findings if _is_believed(one, reading)), None)
-    if reading.signalled and finding is None and exit.signal is None:
-        return Diagnosis("clean_exit", True, "a signal from outside asked it to end")
+    if finding is None and exit.signal is None:
+        if reading.signalled:
+            return Diagnosis("clean_exit", True, "a signal from outside asked it to end")
+        if exit.code in (0, None) and _left_by_itself(reading):
+            return Diagnosis("clean_exit", True, "it shut down by itself, and nothing had failed")
     if finding is not None:
         failed_to_start = not was_ready and exit.signal is None and exit.code != 0
         return _found(finding, certain=failed_to_start and _is_first(finding, reading))
-    if exit.code == 0 and not was_ready:
-        return Diagnosis("unknown", True, "it ended with exit code 0 before it was ready")
-    if exit.code is None and exit.signal is None and reading.left_tidily and not reading.error:
-        return Diagnosis("clean_exit", True, "it shut down by itself, without an error in its log")
+    if exit.code == 0:  # that it also exits with when its engine has died (vllm#48966)
+        when = ", and its log shows no shutdown" if was_ready else " before it was ready"
+        return Diagnosis("unknown", True, f"it ended with exit code 0{when}", "", reading.last)
     if reading.error is not None and not was_ready:
         return by_exit(exit, (reading.error,))
     return by_exit(exit, reading.last)
@@ -69,6 +71,10 @@ def short(text: str) -> str:
     """A line of a log as part of a sentence."""
     text = " ".join(text.split())
     return text if len(text) <= LONGEST_CAUSE else text[: LONGEST_CAUSE - 1] + "…"
+
+
+def _left_by_itself(reading: Reading) -> bool:
+    return reading.left_tidily and reading.whole and reading.ready and reading.error is None
 
 
 def _is_believed(finding: Finding, reading: Reading) -> bool:
