@@ -180,6 +180,8 @@ class InstanceRecord:
     running_since: Stamp | None = None
     """The beginning of that run's continuous RUNNING."""
     end: EndRecord | None = None
+    restarted_at: Stamp | None = None
+    """When the last restart was."""
 
 
 def write_record(path: str, value: object, *, durable: bool = False) -> None:

@@ -112,6 +112,8 @@ class Liveness:
         asked for its `health.path`."""
         self.failed_probes = 0
         """Failures that were counted, ever."""
+        self.judged = False
+        """A look has shown how it is; the first one only reads what later ones compare with."""
         self._has_engine = has_engine
         self._looked_at = now
         """When the last look was over, or this began."""
@@ -163,6 +165,7 @@ class Liveness:
     def adapt(self, health: Health) -> None:
         """What is no longer asked has not failed."""
         if health.path is None:
+            self.judged = True
             self._health_is_well()
         if health.path is None or health.inference is None:
             self._engine_is_well()
@@ -199,6 +202,7 @@ class Liveness:
 
     def _end(self, now: float) -> Question | None:
         """None: nothing more is asked. Bad news out of turn does not put off the look in turn."""
+        self.judged = True
         self._asked = None
         if self._counts or not self.message:
             self._looked_at = now
@@ -247,7 +251,10 @@ class Liveness:
             self._still_since = now
         if not self._compared:
             self._compared = True
-            return self._ask(AskHealth()) if self._extra else self._end(now)
+            if self._extra:
+                return self._ask(AskHealth())
+            self._asked, self._looked_at = None, now
+            return None
         match self._unanswered:
             case _Unanswered(AskHealth(), problem):
                 if moved:

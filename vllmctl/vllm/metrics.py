@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 LARGEST = 4_000_000
 """Characters of a page that are read; a real one has some 100,000 for each engine."""
+PIECE = 100_000
+"""Characters that are searched in one go, some 1 ms: other threads wait meanwhile."""
 LARGEST_NUMBER = 2.0**63
 """What is more is nonsense."""
 NOT_COMPUTED = frozenset({"abort", "error"})
@@ -112,15 +114,26 @@ def rates(before: Figures, after: Figures, seconds: float) -> Rates | None:
 
 
 def _samples(text: str) -> Iterable[_Sample]:
-    if len(text) > LARGEST:
-        text = text[: text.rfind("\n", 0, LARGEST) + 1]
-    for name, labels, number in _LINE.findall(text):
-        try:
-            value = float(number)
-        except ValueError:
-            continue  # not a number
-        if math.isfinite(value) and 0 <= value < LARGEST_NUMBER:
-            yield _Sample(name, labels, value)
+    for piece in _pieces(text[:LARGEST]):
+        for found in _LINE.finditer(piece):
+            name, labels, number = found.groups("")
+            try:
+                value = float(number)
+            except ValueError:
+                continue  # not a number
+            if math.isfinite(value) and 0 <= value < LARGEST_NUMBER:
+                yield _Sample(name, labels, value)
+
+
+def _pieces(text: str) -> Iterable[str]:
+    """Of whole lines, where lines are not as long as nonsense may be; a last half line is left
+    out."""
+    start = 0
+    while start < len(text):
+        end = text.rfind("\n", start, start + PIECE) + 1
+        if end > start:
+            yield text[start:end]
+        start = end if end > start else start + PIECE
 
 
 def _sum(samples: Iterable[_Sample], name: str) -> int | None:
