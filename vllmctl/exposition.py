@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from vllmctl.core.lifecycle import State
@@ -30,10 +30,56 @@ class Measured:
     figures: Figures = field(default_factory=Figures)
 
 
+Labels = tuple[tuple[str, str], ...]
+Value = float | int | None
+
+
 @dataclass(frozen=True, slots=True)
-class _Sample:
-    value: float
-    labels: tuple[tuple[str, str], ...] = ()
+class _OfModel:
+    """One number of every model; the family's name begins with `vllmctl_model_`."""
+
+    name: str
+    about: str
+    value: Callable[[Measured], Value]
+
+    @property
+    def kind(self) -> str:
+        return "counter" if self.name.endswith("_total") else "gauge"
+
+
+_OF_MODELS = (
+    _OfModel("restarts_total", "Restarts ever, also by earlier daemons.", lambda m: m.restarts),
+    _OfModel("restart_attempt", "Restarts since it was last well for long.", lambda m: m.attempt),
+    _OfModel(
+        "start_time_seconds", "When its process was started, since the epoch.", lambda m: m.started
+    ),
+    _OfModel("ready_seconds", "What its start took, until it was ready.", lambda m: m.ready_after),
+    _OfModel(
+        "probe_failures_total",
+        "Failed probes of a model that was ready, since the daemon began.",
+        lambda m: m.failed_probes,
+    ),
+    _OfModel("consecutive_probe_failures", "Failed probes in a row.", lambda m: m.failures),
+    _OfModel(
+        "requests_running", "Requests in its batches, as it says.", lambda m: m.figures.running
+    ),
+    _OfModel(
+        "requests_waiting", "Requests that wait in it, as it says.", lambda m: m.figures.waiting
+    ),
+    _OfModel(
+        "prompt_tokens_total",
+        "Prompt tokens that its process has computed.",
+        lambda m: m.figures.prompt_tokens,
+    ),
+    _OfModel(
+        "generation_tokens_total",
+        "Tokens that its process has generated.",
+        lambda m: m.figures.generation_tokens,
+    ),
+    _OfModel(
+        "kv_cache_use_ratio", "How full its KV cache is, 0 to 1.", lambda m: m.figures.kv_cache_use
+    ),
+)
 
 
 def exposition(version: str, generation: int, valid: bool, models: Iterable[Measured]) -> str:
@@ -42,107 +88,42 @@ def exposition(version: str, generation: int, valid: bool, models: Iterable[Meas
     https://prometheus.io/docs/instrumenting/exposition_formats/
     """
     models = tuple(models)
-    lines: list[str] = []
-
-    def family(name: str, kind: str, about: str, samples: Iterable[_Sample]) -> None:
-        found = [_line(name, sample) for sample in samples]
-        if found:
-            lines.extend((f"# HELP {name} {about}", f"# TYPE {name} {kind}", *found))
-
-    def of_models(name: str, kind: str, about: str, values: Iterable[float | int | None]) -> None:
-        family(
-            f"vllmctl_model_{name}",
-            kind,
-            about,
-            (
-                _Sample(value, (("name", model.name),))
-                for model, value in zip(models, values, strict=True)
-                if value is not None
-            ),
-        )
-
-    family(
-        "vllmctl_build_info", "gauge", "The version of the daemon.",
-        [_Sample(1, (("version", version),))],
-    )  # fmt: skip
-    family(
-        "vllmctl_config_generation", "gauge", "Good readings of the file, ever.",
-        [_Sample(generation)],
-    )  # fmt: skip
-    family(
-        "vllmctl_config_valid", "gauge", "1: the file as it is now is in effect.",
-        [_Sample(int(valid))],
-    )  # fmt: skip
-    family(
-        "vllmctl_model_state", "gauge", "1 for the state that the model is in, 0 for the others.",
-        (
-            _Sample(int(model.state is state), (("name", model.name), ("state", str(state))))
-            for model in models
-            for state in State
+    states = (
+        ((("name", model.name), ("state", str(state))), int(model.state is state))
+        for model in models
+        for state in State
+    )
+    ends = (
+        ((("name", model.name), ("class", model.last_exit)), 1)
+        for model in models
+        if model.last_exit is not None
+    )
+    about = "The version of the daemon."
+    lines = [
+        *_family("vllmctl_build_info", "gauge", about, [((("version", version),), 1)]),
+        *_family(
+            "vllmctl_config_generation", "gauge", "Good readings of the file.", [((), generation)]
         ),
-    )  # fmt: skip
-    of_models(
-        "restarts_total", "counter", "Restarts ever, also by earlier daemons.",
-        (model.restarts for model in models),
-    )  # fmt: skip
-    of_models(
-        "restart_attempt", "gauge", "Restarts since it was last well for long.",
-        (model.attempt for model in models),
-    )  # fmt: skip
-    family(
-        "vllmctl_model_last_exit_info", "gauge", "The class of its last end.",
-        (
-            _Sample(1, (("name", model.name), ("class", model.last_exit)))
-            for model in models
-            if model.last_exit is not None
-        ),
-    )  # fmt: skip
-    of_models(
-        "start_time_seconds", "gauge", "When its process was started, since the epoch.",
-        (model.started for model in models),
-    )  # fmt: skip
-    of_models(
-        "ready_seconds", "gauge", "How long its process took from its start until it was ready.",
-        (model.ready_after for model in models),
-    )  # fmt: skip
-    of_models(
-        "probe_failures_total", "counter", "Failed probes of a model that was ready.",
-        (model.failed_probes for model in models),
-    )  # fmt: skip
-    of_models(
-        "consecutive_probe_failures", "gauge", "Failed probes in a row.",
-        (model.failures for model in models),
-    )  # fmt: skip
-    figures = [model.figures for model in models]
-    of_models(
-        "requests_running", "gauge", "Requests that it computes, by its own count.",
-        (one.running for one in figures),
-    )  # fmt: skip
-    of_models(
-        "requests_waiting", "gauge", "Requests that wait in it, by its own count.",
-        (one.waiting for one in figures),
-    )  # fmt: skip
-    of_models(
-        "prompt_tokens_total", "counter", "Prompt tokens that its process has computed.",
-        (one.prompt_tokens for one in figures),
-    )  # fmt: skip
-    of_models(
-        "generation_tokens_total", "counter", "Tokens that its process has generated.",
-        (one.generation_tokens for one in figures),
-    )  # fmt: skip
-    of_models(
-        "kv_cache_use_ratio", "gauge", "How full its KV cache is, 0 to 1.",
-        (one.kv_cache_use for one in figures),
-    )  # fmt: skip
+        *_family("vllmctl_config_valid", "gauge", "1: the file is in effect.", [((), int(valid))]),
+        *_family("vllmctl_model_state", "gauge", "1 for the state that it is in.", states),
+        *_family("vllmctl_model_last_exit_info", "gauge", "The class of its last end.", ends),
+    ]
+    for one in _OF_MODELS:
+        samples = (((("name", model.name),), one.value(model)) for model in models)
+        lines += _family(f"vllmctl_model_{one.name}", one.kind, one.about, samples)
     return "\n".join(lines) + "\n"
 
 
-def _line(name: str, sample: _Sample) -> str:
-    labels = ",".join(_labels(sample.labels))
-    return f"{name}{{{labels}}} {sample.value!r}" if labels else f"{name} {sample.value!r}"
+def _family(name: str, kind: str, about: str, samples: Iterable[tuple[Labels, Value]]) -> list[str]:
+    """Its lines; none where nothing is known."""
+    found = [_line(name, labels, value) for labels, value in samples if value is not None]
+    return [f"# HELP {name} {about}", f"# TYPE {name} {kind}", *found] if found else []
 
 
-def _labels(labels: Iterable[tuple[str, str]]) -> Iterator[str]:
-    for name, value in labels:
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-        yield f'{name}="{escaped}"'
+def _line(name: str, labels: Labels, value: float | int) -> str:
+    inside = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels)
+    return f"{name}{{{inside}}} {value!r}" if inside else f"{name} {value!r}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
