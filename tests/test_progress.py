@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from workplace import Site, wait_for
 
 from vllmctl.vllm.progress import _PHASES, READY_STAGE, Progress, ProgressReader
 
@@ -43,6 +44,59 @@ def read(data: bytes, size: int | None = None) -> list[Progress]:
     return found
 
 
+OTHER_VERSIONS = {
+    "0.6, V0": (
+        b"INFO 10-01 10:00:00 api_server.py:526] vLLM API server version 0.6.2\n"
+        b"INFO 10-01 10:00:09 llm_engine.py:226] Initializing an LLM engine (v0.6.2) with config\n"
+        b"INFO 10-01 10:00:19 model_runner.py:1014] Starting to load model /models/x...\n"
+        b"Loading pt checkpoint shards:  50% Completed | 1/2 [00:01<00:01,  1.0s/it]\n"
+        b"INFO 10-01 10:00:29 model_runner.py:1025] Loading model weights took 14.99 GB\n"
+        b"INFO 10-01 10:00:39 gpu_executor.py:122] # GPU blocks: 2048, # CPU blocks: 512\n"
+        b"\rCapturing CUDA graph shapes:  40%|####      | 14/35 [00:05<00:05]\n"
+        b"INFO 10-01 10:00:59 model_runner.py:1456] Graph capturing finished in 9 secs.\n"
+        b"INFO:     Application startup complete.\n",
+        [
+            "resolving the model",
+            "starting the engine",
+            "preparing the weights",
+            "loading weights",
+            "weights loaded",
+            "creating the KV cache",
+            "capturing CUDA graphs",
+            "warming up",
+            "ready",
+        ],
+    ),
+    "0.11, a download, graphs in two parts": (
+        b"\x1b[1;36m(EngineCore_DP0 pid=9)\x1b[0;0m INFO 10-01 10:00:09 [core.py:76] Initializing "
+        b"a V1 LLM engine (v0.11.0) with config: model='x'\n"
+        b"Fetching 4 files:  25%|##5       | 1/4 [00:10<00:30]\r"
+        b"model-00002-of-00004.safetensors:  10%|#         | 0.5G/4.9G\r"
+        b"Fetching 4 files: 100%|##########| 4/4 [00:40<00:00]\n"
+        b"Multi-thread loading shards:  50% Completed | 2/4 [00:01<00:01]\n"
+        b"Capturing CUDA graphs (mixed prefill-decode, PIECEWISE): 100%|###| 67/67 [00:04<00:00]\n"
+        b"Capturing CUDA graphs (decode, FULL):   3%|#  | 1/35 [00:04<00:00]\r"
+        b"Capturing CUDA graphs (decode, FULL): 100%|###| 35/35 [00:04<00:00]\n",
+        [
+            "starting the engine",
+            "downloading",
+            "loading weights",
+            "capturing CUDA graphs",
+            "capturing CUDA graphs for decoding",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("version", OTHER_VERSIONS)
+def test_other_versions_and_their_bars_are_known(version: str) -> None:
+    log, stages = OTHER_VERSIONS[version]
+    found = one_by_one(log)
+    assert list(dict.fromkeys(one.stage for one in found)) == stages
+    never_back(found)
+    assert found == read(log) or found[-1] == read(log)[-1]
+
+
 def one_by_one(data: bytes) -> list[Progress]:
     return read(data, 1)
 
@@ -51,13 +105,13 @@ def test_a_start_on_a_gpu_goes_through_every_phase() -> None:
     assert one_by_one(GPU_START) == [
         Progress("resolving the model"),
         Progress("starting the engine"),
-        Progress("loading weights"),
+        Progress("preparing the weights"),
         Progress("loading weights", 0),
         Progress("loading weights", 25),
         Progress("loading weights", 100),
         Progress("weights loaded"),
         Progress("compiling"),
-        Progress("warming up"),
+        Progress("creating the KV cache"),
         Progress("capturing CUDA graphs", 0),
         Progress("capturing CUDA graphs", 40),
         Progress("capturing CUDA graphs", 100),
@@ -78,9 +132,10 @@ def test_a_real_start_ends_ready() -> None:
     assert stages == [
         "resolving the model",
         "starting the engine",
+        "preparing the weights",
         "loading weights",
         "weights loaded",
-        "warming up",
+        "creating the KV cache",
         "starting the server",
         READY_STAGE,
     ]
@@ -91,11 +146,11 @@ def test_a_real_start_ends_ready() -> None:
     ("name", "stage"),
     [
         ("unknown-flag", None),
-        ("missing-path", None),
+        ("missing-path", "resolving the model"),
         ("term-during-imports", None),
-        ("port-in-use", None),
+        ("port-in-use", "resolving the model"),
         ("truncated-weights", "loading weights"),
-        ("no-weights", "loading weights"),
+        ("no-weights", "preparing the weights"),
         ("engine-killed", READY_STAGE),
     ],
 )
@@ -145,3 +200,50 @@ def test_endless_lines_cost_nothing_and_hide_nothing(size: int) -> None:
 def test_a_second_model_that_loads_weights_does_not_turn_the_bar_back() -> None:
     bar = b"Loading safetensors checkpoint shards: %3d%% Completed | x\r"
     assert one_by_one(bar % 100 + bar % 0 + bar % 50) == [Progress("loading weights", 100)]
+
+
+# -- the time that is left -------------------------------------------------------------------
+
+
+def test_the_second_start_of_the_same_launch_knows_how_long_it_takes(site: Site) -> None:
+    site.simulate(m={"args": {"simulate-load-time": 1.5}})
+    site.start("--no-wait")
+    seen: list[object] = []
+
+    def ready() -> bool:
+        model = site.model("m")
+        if model["progress"]:
+            seen.append(model["progress"]["seconds_left"])
+        return bool(model["state"] == "RUNNING")
+
+    wait_for(ready, "the first start")
+    assert seen
+    assert set(seen) == {None}
+    site.ok("stop", "m")
+    site.start("m", "--no-wait")
+    seen.clear()
+    sentences: list[str] = []
+
+    def ready_again() -> bool:
+        sentences.append(site.model("m")["sentence"])
+        return ready()
+
+    wait_for(ready_again, "the second start")
+    assert seen
+    assert all(isinstance(one, float) and 0 <= one < 10 for one in seen)
+    assert any(" left; for " in sentence for sentence in sentences)
+
+
+def test_another_launch_knows_nothing_of_the_old_one(site: Site) -> None:
+    site.simulate(m={"args": {"simulate-load-time": 0.3}})
+    site.start()
+    site.simulate(m={"args": {"simulate-load-time": 1.0}})
+    site.ok("reload")
+
+    def loading() -> object:
+        model = site.model("m")
+        return model["progress"] and model["state"] == "STARTING" and model["progress"]
+
+    progress = wait_for(loading, "the other launch to load")
+    assert isinstance(progress, dict)
+    assert progress["seconds_left"] is None

@@ -15,7 +15,7 @@ from typing import TypeVar
 import msgspec
 
 from vllmctl.clock import Clock, Stamp
-from vllmctl.core.observed import Cause, Diagnosis, End, Exit
+from vllmctl.core.observed import Cause, Diagnosis, End, Exit, Timings
 from vllmctl.core.spec import Instance, Setting
 from vllmctl.ownfiles import create_own, open_own
 
@@ -147,6 +147,9 @@ class EndRecord:
     digest: str
     generation: int
     running_since: Stamp | None
+    argv: tuple[str, ...] = ()
+    """The command as executed; empty in a record of an older version."""
+    started: Stamp | None = None
 
     def by(self, clock: Clock) -> End:
         """The same, on the clock that deciding uses."""
@@ -161,7 +164,15 @@ class EndRecord:
             generation=self.generation,
             running_since=clock.at(since) if since else None,
             this_boot=clock.this_boot(self.at),
+            argv=self.argv,
+            lasted=_between(self.started, self.at) if self.started else None,
         )
+
+
+def _between(start: Stamp, end: Stamp) -> float | None:
+    if start.boot_id != end.boot_id:
+        return None
+    return end.boottime - start.boottime
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +193,8 @@ class InstanceRecord:
     end: EndRecord | None = None
     restarted_at: Stamp | None = None
     """When the last restart was."""
+    timings: Timings | None = None
+    """Of the last start that ended RUNNING and was watched from its beginning."""
 
 
 def write_record(path: str, value: object, *, durable: bool = False) -> None:

@@ -11,9 +11,10 @@ from vllmctl.backend import Sight
 from vllmctl.clock import Clock
 from vllmctl.config.secrets import HIDDEN, without_secrets
 from vllmctl.core.lifecycle import State
-from vllmctl.core.observed import ASKED, Diagnosis, End
+from vllmctl.core.observed import ASKED, Diagnosis, End, Run
 from vllmctl.core.plan import Status
 from vllmctl.core.spec import Instance, Setting
+from vllmctl.core.timeleft import time_left
 from vllmctl.exposition import Measured
 from vllmctl.vllm.checkup import Serving, Watched
 from vllmctl.vllm.command import IN_THE_ENVIRONMENT
@@ -49,9 +50,10 @@ def model_document(
         "gpus": _gpus(instance),
         "held": held,
         "autostart": instance.policy.autostart if instance else False,
+        "command": without_secrets(sight.argv) if run else [],
         "started_at": sight.started.rfc3339() if run and sight.started else None,
         "ready_at": sight.ready.rfc3339() if run and sight.ready else None,
-        "progress": {"stage": run.stage, "percent": run.percent} if run and run.stage else None,
+        "progress": _progress(run, clock.now()) if run and run.stage else None,
         "restarts": {
             "policy": str(instance.policy.restart.policy) if instance else None,
             "attempt": status.attempt,
@@ -172,6 +174,15 @@ def diagnosis_document(diagnosis: Diagnosis) -> dict[str, Any]:
     }
 
 
+def _progress(run: Run, now: float) -> dict[str, Any]:
+    left = time_left(run, now)
+    return {
+        "stage": run.stage,
+        "percent": run.percent,
+        "seconds_left": None if left is None else round(left, 1),
+    }
+
+
 def _end_document(end: End | None, clock: Clock) -> dict[str, Any] | None:
     if end is None:
         return None
@@ -180,6 +191,8 @@ def _end_document(end: End | None, clock: Clock) -> dict[str, Any] | None:
         "code": end.exit.code,
         "signal": end.exit.signal,
         "requested": end.cause in ASKED,
+        "lasted": None if end.lasted is None else round(end.lasted, 1),
+        "command": without_secrets(end.argv),
         "diagnosis": diagnosis_document(end.diagnosis),
     }
 

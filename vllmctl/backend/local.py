@@ -24,9 +24,9 @@ from vllmctl.backend.remains import Found, Reader
 from vllmctl.backend.spawn import Spawner, with_port
 from vllmctl.clock import Clock, Stamp
 from vllmctl.core import recovery
-from vllmctl.core.observed import Cause, Diagnosis, Exit, Member, Run, Stopping
+from vllmctl.core.observed import Cause, Diagnosis, Exit, Member, Run, Stopping, Timings
 from vllmctl.core.plan import Action, Forget, KillRun, ResetCount, StartRun, StopRun, TuneRun
-from vllmctl.core.spec import Instance
+from vllmctl.core.spec import Instance, Launch
 from vllmctl.errands import Errands
 from vllmctl.logfile import Position
 from vllmctl.ports import check_host, choose_port, listens
@@ -138,13 +138,22 @@ class LocalBackend:
             return
         before = live.run
         live.run = replace(before, **changes)
+        if live.run.stage not in ("", before.stage):
+            began = (live.run.stage, self._clock.now() - before.started_at)
+            live.run = replace(live.run, stages=(*before.stages, began))
         if live.run.ready and not before.ready:
-            self._save(name, ready_at=self._clock.stamp())
+            self._save(name, ready_at=self._clock.stamp(), timings=self._timings(name, before))
         if live.run.running_since != before.running_since:
             since = live.run.running_since
             self._save(name, running_since=None if since is None else self._clock.stamp(since))
         if live.run != before:
             self._changed()
+
+    def _timings(self, name: str, run: Run) -> Timings | None:
+        """Of the start that ends now, if it was watched from its beginning."""
+        if run.found_at:
+            return self._records[name].timings
+        return Timings(run.launch.digest(), run.stages, self._clock.now() - run.started_at)
 
     # -- acting ------------------------------------------------------------------------------
 
@@ -187,6 +196,7 @@ class LocalBackend:
             generation=action.generation,
             started_at=record.started.boottime,
             progress_at=record.started.boottime,
+            timings=_timings_of(old, instance.launch),
         )
         live = self._live[name] = Live(run, record)
         self._records[name] = replace(
@@ -438,6 +448,8 @@ class LocalBackend:
             digest=live.run.launch.digest(),
             generation=live.run.generation,
             running_since=record.running_since,
+            argv=live.record.argv,
+            started=live.record.started,
         )
         self._records[name] = replace(record, run=None, running_since=None, end=end)
         self._live.pop(name, None)
@@ -506,6 +518,7 @@ class LocalBackend:
             started_at=self._clock.at(record.started),
             progress_at=now,
             found_at=now,
+            timings=_timings_of(known, launch),
         )
         live = self._live[name] = Live(run, record)
         if found.shim is not None:
@@ -632,6 +645,11 @@ class LocalBackend:
         self._vigils.cancel()
         await self._errands.finish()
         self._writer.shutdown()
+
+
+def _timings_of(record: InstanceRecord, launch: Launch) -> Timings | None:
+    known = record.timings
+    return known if known is not None and known.digest == launch.digest() else None
 
 
 def _unlink(path: str) -> None:

@@ -22,6 +22,8 @@ VERBS = {
     "restart": "Stop and start models with their current definition.",
     "status": "Show what runs, and why what does not run does not.",
     "tail": "Show the log of a model.",
+    "explain": "Say why a model is in its state, and what happens next.",
+    "diagnose": "Say why a vLLM server ended, from its log; needs no daemon.",
     "events": "Show what happened, oldest first.",
     "validate": "Check models.yaml; needs no daemon.",
     "diff": "Show what a reload would do to each model.",

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from vllmctl.core.lifecycle import LIVE
+from vllmctl.core.words import duration
 
 LIVE_STATES = frozenset(str(state) for state in LIVE)
 
@@ -48,9 +49,14 @@ def summary(model: dict[str, Any]) -> str:
     if model["state"] == "RUNNING" and model["url"]:
         return str(model["url"])
     if model["state"] == "STARTING" and not trouble:
-        stage = progress["stage"] if progress else "starting"
-        percent = progress["percent"] if progress else None
-        return stage if percent is None else f"{stage}, {percent:.0f} %"
+        if not progress:
+            return "starting"
+        said = str(progress["stage"])
+        if progress["percent"] is not None:
+            said += f", {progress['percent']:.0f} %"
+        if progress["seconds_left"] is not None:
+            said += f" (about {duration(progress['seconds_left'])} left)"
+        return said
     return plain_text(model["sentence"])
 
 

@@ -85,6 +85,10 @@ class End:
     """The beginning of its last continuous RUNNING; None if it was not RUNNING at the end."""
     this_boot: bool = True
     """False: the machine was started anew since."""
+    argv: tuple[str, ...] = ()
+    """The command as executed; empty where it is not known."""
+    lasted: float | None = None
+    """Seconds from its start to its end; None where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,18 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
+class Timings:
+    """How long a start took that ended RUNNING."""
+
+    digest: str
+    """Of its launch: another one need not take as long."""
+    stages: tuple[tuple[str, float], ...]
+    """Each stage and when it began; seconds from the start of the run."""
+    ready: float
+    """When it was ready; seconds from the start of the run."""
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """A run that has begun and is not known to have ended."""
 
@@ -134,6 +150,10 @@ class Run:
     """When its log last showed progress."""
     stage: str = ""
     percent: float | None = None
+    stages: tuple[tuple[str, float], ...] = ()
+    """The stages that it has gone through, the present one last; as in `Timings`."""
+    timings: Timings | None = None
+    """Of the last start of the same launch that ended RUNNING; None if there was none."""
     stopping: Stopping | None = None
     leader_ended_at: float | None = None
     """When its leader was seen to have ended; what the leader left behind is being removed."""

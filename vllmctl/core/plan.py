@@ -14,8 +14,9 @@ from vllmctl.core import restart
 from vllmctl.core.fields import changed_launch
 from vllmctl.core.lifecycle import State
 from vllmctl.core.observed import ASKED, Cause, Facts, Member, Observed, Run, Stopping
-from vllmctl.core.restart import counted
 from vllmctl.core.spec import Desired, Engine, Instance, Launch, Log, RestartPolicy, Stop
+from vllmctl.core.timeleft import time_left
+from vllmctl.core.words import counted, duration
 
 LINGERING = 0.2
 """Seconds that the tree of a leader that ended by itself has before it is spoken of: as a rule
@@ -302,6 +303,9 @@ def _loading(name: str, instance: Instance, facts: Facts, run: Run, now: float) 
     stage = run.stage or ("starting" if run.executed else "being executed")
     if run.percent is not None:
         stage += f", {run.percent:.0f} %"
+    left = time_left(run, now)
+    if left is not None:
+        stage += f", about {duration(left)} left"
     if run.health_message:
         stage += f"; {run.health_message}"
     sentence = (
@@ -480,17 +484,3 @@ def _share_a_gpu(one: Launch, other: Launch) -> bool:
 
 
 # -- words -----------------------------------------------------------------------------------
-
-
-def duration(seconds: float) -> str:
-    """`0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`."""
-    if seconds < 0.95:
-        return f"{max(seconds, 0):.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if minutes else f"{hours} h"

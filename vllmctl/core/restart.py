@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from vllmctl.core.observed import ASKED, End, Facts
 from vllmctl.core.spec import Restart, RestartPolicy
+from vllmctl.core.words import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +81,3 @@ def effective_attempt(facts: Facts, restart: Restart, now: float) -> int:
     if since is not None and until >= since + restart.reset_after:
         return 0
     return facts.attempt
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 restart`, `2 restarts`."""
-    plural = "es" if noun.endswith("s") else "s"
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}{plural}"

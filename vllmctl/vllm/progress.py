@@ -1,4 +1,8 @@
-"""How far a start is, from the log: the phases of vLLM (measured on 0.32.0), in their order."""
+"""How far a start is, from the log: the phases of vLLM in their order.
+
+Measured on 0.32.0 (CPU); the texts of a GPU, and of the versions from 0.6 on, are from the reports
+of users.
+"""
 
 from __future__ import annotations
 
@@ -18,23 +22,49 @@ class Progress:
     percent: float | None = None
 
 
+def _phase(stage: str, *patterns: str) -> tuple[str, re.Pattern[str]]:
+    return stage, re.compile("|".join(patterns))
+
+
 _PHASES: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("resolving the model", re.compile(r"Resolved architecture:")),
-    ("starting the engine", re.compile(r"Initializing a V1 LLM engine")),
-    ("loading weights", re.compile(r"Starting to load model")),
-    ("loading weights", re.compile(r"Loading \S+ checkpoint shards:\s+(?P<percent>\d+)%")),
-    ("weights loaded", re.compile(r"Loading weights took")),
-    (
-        "compiling",  # not: "Enforce eager set, disabling torch.compile", of every eager start
-        re.compile(
-            r"for vLLM's torch\.compile|torch\.compile takes|Start compiling function"
-            r"|Dynamo bytecode transform|Compiling a graph"
-        ),
+    _phase(
+        "resolving the model",
+        r"API server version \d|non-default args: |args: Namespace\(|Resolved architecture:",
+        r"This model supports multiple tasks",
     ),
-    ("warming up", re.compile(r"KV cache size:")),
-    ("capturing CUDA graphs", re.compile(r"Capturing CUDA graphs.*?:\s+(?P<percent>\d+)%")),
-    ("starting the server", re.compile(r"init engine \(profile, create kv cache, warmup")),
-    (READY_STAGE, re.compile(r"Application startup complete\.")),
+    _phase("starting the engine", r"Initializing an? (?:V[01] )?LLM engine|Started engine process"),
+    _phase("preparing the weights", r"Starting to load model|Loading model from scratch"),
+    _phase(
+        "downloading",
+        r"(?:Fetching \d+ files|Downloading (?:shards|\([^)]*\)[^:]*)):\s+(?P<percent>\d+)%",
+        r"\.(?:safetensors|bin|gguf|pt):\s+\d+%|Time spent downloading weights",
+    ),
+    _phase(
+        "loading weights",
+        r"Loading (?:\S+ checkpoint shards|\S+ using [^:]+):\s+(?P<percent>\d+)%",
+    ),
+    _phase("loading weights", r"Multi-thread loading shards:\s+(?P<percent>\d+)%"),
+    _phase("weights loaded", r"Loading (?:model )?weights took|[Mm]odel loading took"),
+    _phase(
+        "compiling",  # not: "Enforce eager set, disabling torch.compile", of every eager start
+        r"for vLLM's torch\.compile|torch\.compile takes|Start compiling function",
+        r"Dynamo bytecode transform|Compiling a graph|[Dd]irectly load the .*compiled graph",
+    ),
+    _phase(
+        "creating the KV cache",
+        r"KV cache size:|Available KV cache memory:|# (?:GPU|CPU|cuda|cpu) blocks:",
+    ),
+    _phase(
+        "capturing CUDA graphs",
+        r"Capturing CUDA graphs? ?(?:shapes|\((?!decode)[^)]*\))?:\s+(?P<percent>\d+)%",
+    ),
+    _phase(
+        "capturing CUDA graphs for decoding",  # their bar begins anew (0.10.2 and later)
+        r"Capturing CUDA graphs \(decode[^)]*\):\s+(?P<percent>\d+)%",
+    ),
+    _phase("warming up", r"Graph capturing finished|Warming up (?:the )?model"),
+    _phase("starting the server", r"init engine \(profile, create kv cache, warm_?up"),
+    _phase(READY_STAGE, r"Application startup complete\."),
 )
 
 

@@ -1,0 +1,32 @@
+"""Logs of real vLLM get their class and the root line, however they come."""
+
+from __future__ import annotations
+
+import pytest
+from diagnosis.logs import INDEX, NAMES, RECORDINGS, recorded
+
+from vllmctl.vllm.diagnosis import diagnose
+
+
+def test_every_recording_is_in_the_index() -> None:
+    assert {path.stem for path in RECORDINGS.glob("*.log")} == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_real_log_gets_its_class_and_the_root_line(name: str) -> None:
+    exit, log = recorded(name)
+    expected = INDEX[f"{name}.log"]
+    diagnosis = diagnose(exit, [log])
+    assert (diagnosis.name, diagnosis.retry) == (expected["class"], expected["retry"])
+    assert expected["words"] in diagnosis.cause
+    for evidence in diagnosis.evidence:
+        line = log.split(b"\n")[evidence.line - 1].decode()
+        assert line.rstrip("\r").endswith(evidence.text)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("size", [1, 13, 4096])
+def test_the_size_of_the_chunks_does_not_matter(name: str, size: int) -> None:
+    exit, log = recorded(name)
+    chunks = (log[start : start + size] for start in range(0, len(log), size))
+    assert diagnose(exit, chunks) == diagnose(exit, [log])
