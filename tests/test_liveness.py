@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vllmctl.core.spec import Health
@@ -460,6 +460,11 @@ def test_looks_in_turn_never_follow_each_other_at_once_and_health_keeps_the_inte
 
 
 @given(policies, st.lists(replies, min_size=5), looks)
+@example(
+    Health(interval=3, timeout=1, failures=1, inference=1),
+    [LATE, OK, OK, NOT_FOUND, OK, LATE],
+    [False, False, False, True, False],
+)
 def test_failures_never_count_faster_than_the_interval(
     policy: Health, answers: list[Answered], looks: list[bool]
 ) -> None:

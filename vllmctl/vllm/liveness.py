@@ -11,6 +11,7 @@ never ill for being slow: its `/health` may take 30 to 40 s (vllm#38157).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -133,6 +134,8 @@ class Liveness:
         self._engine_failures = 0
         """Requests in a row that had no answer while the figures stood still."""
         self._engine_message = ""
+        self._failed_at = -math.inf
+        """When a failure was counted last."""
         # Of the look that is under way:
         self._asked: Question | None = None
         self._extra = False
@@ -159,7 +162,7 @@ class Liveness:
             return self._looked_at
         due = self._looked_at + health.interval
         if self._may_try(health) and not self.failures:
-            return min(due, self._try_at(health))
+            return min(due, max(self._try_at(health), self._failed_at + health.interval))
         return due
 
     def adapt(self, health: Health) -> None:
@@ -227,15 +230,15 @@ class Liveness:
                 self._health_is_well()
                 return self._ask(AskFigures()) if self._has_engine else self._end(now)
             case Answered(status):
-                self._health_fails(f"{health.path} answered {status}")
+                self._health_fails(f"{health.path} answered {status}", now)
             case Broken(problem):
-                self._health_fails(f"{health.path} {problem}")
+                self._health_fails(f"{health.path} {problem}", now)
             case TimedOut(seconds):
                 problem = f"did not answer within {seconds:g} s"
                 if self._has_engine:
                     self._unanswered = _Unanswered(AskHealth(), problem)
                     return self._ask(AskFigures())
-                self._health_fails(f"{health.path} {problem}")
+                self._health_fails(f"{health.path} {problem}", now)
         self._readable = False
         return self._end(now)
 
@@ -260,10 +263,10 @@ class Liveness:
                 if moved:
                     self._health_is_well()  # slow, because it works
                 else:
-                    self._health_fails(f"{health.path} {problem}")
+                    self._health_fails(f"{health.path} {problem}", now)
             case _Unanswered(AskInference(kind), problem):
                 if not moved and self._readable:
-                    self._engine_fails(kind, problem, health)
+                    self._engine_fails(kind, problem, health, now)
             case None if not moved and self._is_tried(health, now):
                 assert self._kind is not None
                 return self._ask(AskInference(self._kind))
@@ -317,15 +320,21 @@ class Liveness:
     def _health_is_well(self) -> None:
         self._health_failures, self._health_message = 0, ""
 
-    def _health_fails(self, message: str) -> None:
+    def _health_fails(self, message: str, now: float) -> None:
         self._health_message = message
-        self._health_failures += self._counts
-        self.failed_probes += self._counts
+        self._health_failures += self._count(now)
 
     def _engine_is_well(self) -> None:
         self._engine_failures, self._engine_message = 0, ""
 
-    def _engine_fails(self, kind: Kind, problem: str, health: Health) -> None:
+    def _count(self, now: float) -> int:
+        if not self._counts:
+            return 0
+        self._failed_at = now
+        self.failed_probes += 1
+        return 1
+
+    def _engine_fails(self, kind: Kind, problem: str, health: Health, now: float) -> None:
         asked = "a one-token completion"
         if kind is not Kind.COMPLETIONS:
             asked = f"a small request to {kind}"
@@ -333,5 +342,4 @@ class Liveness:
             f"its engine does not answer: {asked} {problem}, and its token counters stand still "
             f"({health.path} answers)"
         )
-        self._engine_failures += self._counts
-        self.failed_probes += self._counts
+        self._engine_failures += self._count(now)
