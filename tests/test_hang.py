@@ -186,7 +186,7 @@ def test_a_busy_server_whose_requests_are_slower_than_the_timeout_stays_running(
     site.simulate(
         chat={
             "args": {"simulate-token-time": 0.05, "max-num-seqs": 1},
-            "health": QUICK | {"timeout": "300ms", "failures": 1},
+            "health": QUICK | {"timeout": "300ms", "failures": 1, "inference": "1s"},
         }
     )
     site.start()
@@ -306,7 +306,7 @@ def test_a_model_that_serves_in_the_words_of_its_operator(site: Site) -> None:
 
 
 def test_a_model_that_ran_out_of_memory_says_so_while_it_restarts(site: Site) -> None:
-    restart = {"delay": "1h", "max_restarts": "unlimited"}
+    restart = {"delay": "5m", "max_restarts": "unlimited"}
     site.simulate(chat={"args": {"simulate-failure": "cuda-oom"}, "restart": restart})
     site.ok("start", "--no-wait")
     site.wait_state("chat", "BACKOFF")
