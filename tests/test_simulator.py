@@ -361,6 +361,36 @@ def test_the_api_key_protects_v1_only(start: Start) -> None:
 # Its command line.
 
 
+def test_a_pooling_model_has_no_completions_and_no_model_has_all(start: Start) -> None:
+    one = start("--runner", "pooling").ready()
+    assert one.complete().status == 404
+    assert one.complete().json == {"detail": "Not Found"}
+    assert one.post("/v1/chat/completions", {}).status == 404
+    assert one.post("/v1/embeddings", {"model": MODEL, "input": "a"}).status == 200
+    whisper = start("--simulate-transcription").ready()
+    assert whisper.complete().status == 404
+    assert whisper.post("/v1/embeddings", {"model": MODEL, "input": "a"}).status == 404
+
+
+def test_a_sleeping_engine_says_so_and_answers_once_it_is_awake(start: Start) -> None:
+    one = start("--enable-sleep-mode", VLLM_SERVER_DEV_MODE="1").ready()
+    awake = 'sleep_state="awake"} 1.0'
+    assert awake in one.get("/metrics").text
+    assert one.post("/sleep?level=1", b"").status == 200
+    assert one.get("/is_sleeping").json == {"is_sleeping": True}
+    assert awake not in one.get("/metrics").text
+    with pytest.raises(TimeoutError):
+        one.complete(timeout=0.3, max_tokens=1)
+    assert one.post("/wake_up", b"").status == 200
+    assert one.complete(max_tokens=1).status == 200
+
+
+@pytest.mark.parametrize("arguments", [["--enable-sleep-mode"], ["--no-enable-sleep-mode"], []])
+def test_sleep_is_for_developers_who_asked_for_it(start: Start, arguments: list[str]) -> None:
+    one = start(*arguments, VLLM_SERVER_DEV_MODE="0" if len(arguments) else "1").ready()
+    assert one.post("/sleep", b"").status == 404
+
+
 def test_flags_of_vllm_are_accepted(start: Start) -> None:
     start(
         "--enable-prefix-caching",

@@ -10,8 +10,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from vllmctl.clock import Clock
-from vllmctl.core.spec import Engine, Instance
+from vllmctl.core.spec import Engine, Health, Instance
 from vllmctl.logfile import LogReader, Position
+from vllmctl.vllm.checkup import Address, Checkup, Serving
+from vllmctl.vllm.liveness import Liveness
 from vllmctl.vllm.probe import Answer, Prober, base_url
 from vllmctl.vllm.progress import Progress, ProgressReader
 
@@ -58,14 +60,50 @@ class Monitor:
         self._environ = environ
         self.policy_changed = asyncio.Event()
         """Set it to cut the present sleep short."""
-        self.checked_at: float | None = None
+        self._asked_at: float | None = None
+        """When it was last asked how its start is."""
+        self._checkup: Checkup | None = None
+        """Once it is ready."""
+        self._asking: asyncio.Future[None] | None = None
+        """Somebody waits for a look that has not begun yet."""
+        self._over = False
+
+    @property
+    def checked_at(self) -> float | None:
+        """When it was last seen how it is."""
+        return (self._checkup and self._checkup.checked_at) or self._asked_at
+
+    @property
+    def serving(self) -> Serving | None:
+        """What it does; None while that is not known."""
+        return self._checkup.serving if self._checkup else None
+
+    @property
+    def failed_probes(self) -> int:
+        """Of a server that was ready; all that counted."""
+        return self._checkup.liveness.failed_probes if self._checkup else 0
 
     async def watch(self, ready: bool, unhealthy: bool) -> None:
         """From the moment the command was executed. `ready`, `unhealthy`: as an earlier daemon,
         from which the run was adopted, had found it."""
-        if not ready:
-            await self._watch_start()
-        await self._watch_health(unhealthy)
+        try:
+            if not ready:
+                await self._watch_start()
+            await self._watch_health(unhealthy)
+        finally:
+            self._over = True
+            if self._asking is not None and not self._asking.done():
+                self._asking.set_result(None)
+
+    async def look_now(self) -> None:
+        """Return when a look has been taken that begins from now on; of a start, where a look is
+        never far, and of what is over, at once. All who wait get the same look."""
+        if self._checkup is None or self._over:
+            return
+        if self._asking is None:
+            self._asking = asyncio.get_running_loop().create_future()
+            self.policy_changed.set()
+        await asyncio.shield(self._asking)
 
     async def _watch_start(self) -> None:
         progress = ProgressReader()
@@ -130,30 +168,55 @@ class Monitor:
         self._subject.amend(self._name, self._run, **changes)
 
     async def _watch_health(self, unhealthy: bool) -> None:
-        failures = 0
+        """Looks when a look is due, or asked for, and notes what came of it."""
         while True:
-            instance = self._instance()
-            interval = instance.policy.health.interval if instance else None
             self.policy_changed.clear()
-            try:
-                async with asyncio.timeout(interval):
-                    await self.policy_changed.wait()
-                continue  # another interval may be in effect: begin anew
-            except TimeoutError:
-                pass  # the interval is over: ask
+            asking, self._asking = self._asking, None
             instance = self._instance()
-            if instance is None:
-                continue
-            answer = await self._ask(instance)  # well, if `health: off` was saved since
-            failures = 0 if answer.ok else failures + 1
-            changes: dict[str, Any] = {"failures": failures, "health_message": answer.message}
-            was_unhealthy, unhealthy = unhealthy, failures >= instance.policy.health.failures
-            if unhealthy != was_unhealthy:  # continuous RUNNING ends, or begins anew
-                changes["running_since"] = None if unhealthy else self._clock.now()
-            self._subject.amend(self._name, self._run, **changes)
+            due = None
+            try:
+                if instance is not None:
+                    health = instance.policy.health
+                    checkup = self._checkup = self._checkup or self._new_checkup(instance)
+                    checkup.adapt(health)
+                    if asking is not None or self._clock.now() >= checkup.due(health):
+                        await checkup.look(health, extra=asking is not None)
+                    unhealthy = self._note_health(checkup.liveness, health, unhealthy)
+                    due = checkup.due(health)
+            finally:
+                if asking is not None:
+                    asking.set_result(None)
+            try:
+                async with asyncio.timeout(None if due is None else due - self._clock.now()):
+                    await self.policy_changed.wait()
+            except TimeoutError:
+                pass  # the next look is due
+
+    def _new_checkup(self, instance: Instance) -> Checkup:
+        address = None
+        if self._port is not None:
+            address = Address(
+                url=base_url(instance.launch.host, self._port),
+                served=instance.served,
+                key=self._api_key(instance),
+                has_engine=instance.engine is not Engine.COMMAND,
+            )
+        return Checkup(address, self._prober, self._clock)
+
+    def _note_health(self, liveness: Liveness, health: Health, unhealthy: bool) -> bool:
+        """Whether it is unhealthy now. Until a first look has shown how it is, it is as before."""
+        if not liveness.judged:
+            return unhealthy
+        failures = liveness.failures
+        changes: dict[str, Any] = {"failures": failures, "health_message": liveness.message}
+        was_unhealthy, unhealthy = unhealthy, failures >= health.failures
+        if unhealthy != was_unhealthy:  # continuous RUNNING ends, or begins anew
+            changes["running_since"] = None if unhealthy else self._clock.now()
+        self._subject.amend(self._name, self._run, **changes)
+        return unhealthy
 
     async def _ask(self, instance: Instance) -> Answer:
-        """One probe; for an engine that is starting, the model must be listed too."""
+        """One look at a start; of an engine, the model must be listed too."""
         health = instance.policy.health
         if health.path is None or self._port is None:
             return Answer(True)
@@ -162,7 +225,7 @@ class Monitor:
         if answer.ok and instance.engine is not Engine.COMMAND and instance.served:
             key = self._api_key(instance)
             answer = await self._prober.lists_model(url, instance.served, health.timeout, key)
-        self.checked_at = self._clock.now()
+        self._asked_at = self._clock.now()
         return answer
 
     def _api_key(self, instance: Instance) -> str | None:

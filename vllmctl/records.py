@@ -191,6 +191,8 @@ class InstanceRecord:
     running_since: Stamp | None = None
     """The beginning of that run's continuous RUNNING."""
     end: EndRecord | None = None
+    restarted_at: Stamp | None = None
+    """When the last restart was."""
     timings: Timings | None = None
     """Of the last start that ended RUNNING and was watched from its beginning."""
 

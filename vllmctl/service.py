@@ -17,13 +17,13 @@ from vllmctl.backend import Sight
 from vllmctl.config.errors import ConfigError, InvalidConfig
 from vllmctl.control.server import Refused
 from vllmctl.core import lifecycle
-from vllmctl.core.plan import Status
 from vllmctl.core.select import Candidate, UnknownName, select
 from vllmctl.core.spec import Instance
+from vllmctl.exposition import exposition
 from vllmctl.logfile import LogReader, last_lines
 from vllmctl.statedir import StateDir
 from vllmctl.supervisor import Supervisor
-from vllmctl.view import definition_document, model_document
+from vllmctl.view import definition_document, measured, model_document, recovery_fields
 
 FOLLOW_INTERVAL = 0.2
 """Seconds between two looks at a log that somebody follows."""
@@ -42,9 +42,7 @@ class SupervisorService:
         return self._supervisor.shutting_down
 
     async def status(self) -> dict[str, Any]:
-        trees = await asyncio.to_thread(self._supervisor.backend.trees)
-        statuses = self._supervisor.decide().statuses
-        sights = self._supervisor.backend.sights()
+        models = [document for document, _ in await self._looked_up()]
         return {
             "daemon": {
                 "pid": os.getpid(),
@@ -60,28 +58,59 @@ class SupervisorService:
                     "reload": "auto" if self._supervisor.keeper.automatic else "manual",
                 },
             },
-            "models": [
-                self._document(name, status, sights.get(name, Sight()), trees.get(name, []))
-                for name, status in statuses.items()
-            ],
+            "models": models,
         }
 
-    def _document(self, name: str, status: Status, sight: Sight, pids: list[int]) -> dict[str, Any]:
-        return model_document(
-            name,
-            self._supervisor.keeper.desired.instances.get(name),
-            sight,
-            status,
-            held=self._supervisor.intent.held(name),
-            pids=pids,
-            checked_at=self._supervisor.checked_at(name),
-            clock=self._supervisor.clock,
-        )
+    async def _looked_up(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+        """Of every instance: its document, and the fields that it has beside when asked for
+        alone."""
+        trees = await asyncio.to_thread(self._supervisor.backend.trees)
+        supervisor, clock = self._supervisor, self._supervisor.clock
+        sights = supervisor.backend.sights()
+        found = []
+        for name, status in supervisor.decide().statuses.items():
+            instance, sight = (
+                supervisor.keeper.desired.instances.get(name),
+                sights.get(name, Sight()),
+            )
+            watched = supervisor.watched(name)
+            document = model_document(
+                name,
+                instance,
+                sight,
+                status,
+                held=supervisor.intent.held(name),
+                pids=trees.get(name, []),
+                watched=watched,
+                clock=clock,
+            )
+            found.append((document, recovery_fields(instance, sight, status, watched, clock)))
+        return found
 
     async def model(self, word: str) -> dict[str, Any]:
+        return await self._models(self._select(word))
+
+    async def _models(self, names: list[str]) -> dict[str, Any]:
+        found = await self._looked_up()
+        return {"models": [one | more for one, more in found if one["name"] in names]}
+
+    async def health_check(self, word: str) -> dict[str, Any]:
         names = self._select(word)
-        document = await self.status()
-        return {"models": [model for model in document["models"] if model["name"] in names]}
+        await self._supervisor.look_now(names)
+        return await self._models(names)
+
+    def metrics(self) -> str:
+        supervisor = self._supervisor
+        sights = supervisor.backend.sights()
+        return exposition(
+            __version__,
+            supervisor.keeper.desired.generation,
+            not supervisor.keeper.errors,
+            [
+                measured(name, sights.get(name, Sight()), status, supervisor.watched(name))
+                for name, status in supervisor.decide().statuses.items()
+            ],
+        )
 
     async def command(self, verb: str, words: list[str]) -> dict[str, Any]:
         names = self._select(*words)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import traceback
+from collections import Counter
 from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import replace
 
@@ -41,6 +42,7 @@ from vllmctl.intent import Intent
 from vllmctl.keeper import Keeper
 from vllmctl.monitor import Monitor
 from vllmctl.statedir import StateDir
+from vllmctl.vllm.checkup import Watched
 from vllmctl.vllm.diagnosis import by_ending
 from vllmctl.vllm.probe import Prober
 
@@ -77,6 +79,8 @@ class Supervisor:
         self._environ = environ
         self._prober = Prober()
         self._monitors: dict[str, tuple[str, Monitor, asyncio.Task[None]]] = {}
+        self._failed_probes: Counter[str] = Counter()
+        """Of the runs that are no longer watched, since this daemon began."""
         self._errands = Errands(self._trouble)
         self._states: dict[str, State] = {}
         self._waits_told_at = -math.inf
@@ -143,10 +147,18 @@ class Supervisor:
         names = {**self.keeper.desired.instances, **instances}
         return diff(self.keeper.desired, after, self._observe(names), self.clock.now())
 
-    def checked_at(self, name: str) -> float | None:
-        """When the instance was last probed."""
-        monitor = self._monitors.get(name)
-        return monitor[1].checked_at if monitor else None
+    def watched(self, name: str) -> Watched:
+        """What its monitor has found out about the instance."""
+        earlier = self._failed_probes.get(name, 0)
+        if name not in self._monitors:
+            return Watched(failed_probes=earlier)
+        _, monitor, _ = self._monitors[name]
+        return Watched(monitor.checked_at, monitor.serving, earlier + monitor.failed_probes)
+
+    async def look_now(self, names: Iterable[str]) -> None:
+        """Return when each of these instances has been probed once more, if it is ready."""
+        found = [self._monitors[name][1] for name in names if name in self._monitors]
+        await asyncio.gather(*(monitor.look_now() for monitor in found))
 
     # -- the loop ----------------------------------------------------------------------------
 
@@ -242,7 +254,7 @@ class Supervisor:
             sight = wanted.get(name)
             if sight is None or sight.run is None or sight.run.id != run:
                 task.cancel()
-                del self._monitors[name]
+                self._failed_probes[name] += self._monitors.pop(name)[1].failed_probes
         for name, sight in wanted.items():
             if name not in self._monitors and sight.run is not None:
                 self._monitors[name] = self._new_monitor(name, sight.run.id, sight)
@@ -357,6 +369,7 @@ class Supervisor:
             case Forget(name):
                 self.events.tell(name, "forgotten", "no longer in the file, and nothing of it runs")
                 self.keeper.forget(name)
+                self._failed_probes.pop(name, None)
                 self._errands.begin(self.intent.forget(name))
             case KillRun(name, _, why):
                 self.events.tell(name, "kill", f"{why}; its process tree is being killed")

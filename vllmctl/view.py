@@ -10,11 +10,15 @@ from typing import Any
 from vllmctl.backend import Sight
 from vllmctl.clock import Clock
 from vllmctl.config.secrets import HIDDEN, without_secrets
+from vllmctl.core.lifecycle import State
 from vllmctl.core.observed import ASKED, Diagnosis, End, Run
 from vllmctl.core.plan import Status
 from vllmctl.core.spec import Instance, Setting
 from vllmctl.core.timeleft import time_left
+from vllmctl.exposition import Measured
+from vllmctl.vllm.checkup import Serving, Watched
 from vllmctl.vllm.command import IN_THE_ENVIRONMENT
+from vllmctl.vllm.metrics import Figures
 from vllmctl.vllm.probe import base_url
 
 
@@ -26,7 +30,7 @@ def model_document(
     *,
     held: bool,
     pids: list[int],
-    checked_at: float | None,
+    watched: Watched,
     clock: Clock,
 ) -> dict[str, Any]:
     """One entry of `models`. What is not known is None."""
@@ -54,17 +58,82 @@ def model_document(
             "policy": str(instance.policy.restart.policy) if instance else None,
             "attempt": status.attempt,
             "max": instance.policy.restart.max_restarts if instance else None,
-            "next_at": None if status.next_at is None else clock.stamp(status.next_at).rfc3339(),
+            "next_at": _moment(status.next_at, clock),
             "total": sight.total,
         },
         "health": {
             "ok": run.failures == 0 if run and run.ready else None,
             "failures": run.failures if run else 0,
-            "checked_at": None if checked_at is None else clock.stamp(checked_at).rfc3339(),
+            "checked_at": _moment(watched.checked_at, clock),
             "message": run.health_message if run else "",
         },
+        "serving": _serving_document(watched.serving if run else None),
         "last_exit": _end_document(sight.end, clock),
     }
+
+
+def recovery_fields(
+    instance: Instance | None, sight: Sight, status: Status, watched: Watched, clock: Clock
+) -> dict[str, Any]:
+    """What an operator of one model asks for by these names; flat, beside `model_document`."""
+    run = sight.run
+    running = run is not None and sight.leader is not None and run.leader_ended_at is None
+    return {
+        "is_running": running,
+        "is_healthy": status.state is State.RUNNING,
+        "has_cuda_oom": sight.end is not None and sight.end.diagnosis.name == "cuda_oom",
+        "restart_policy": str(instance.policy.restart.policy) if instance else None,
+        "restart_count": status.attempt,
+        "max_restarts": instance.policy.restart.max_restarts if instance else None,
+        "last_restart_time": sight.restarted.rfc3339() if sight.restarted else None,
+        "uptime_seconds": round(clock.now() - run.started_at, 3) if run and running else None,
+        "consecutive_health_failures": run.failures if run else 0,
+        "last_health_check_time": _moment(watched.checked_at, clock),
+        "health_message": run.health_message if run else "",
+    }
+
+
+def measured(name: str, sight: Sight, status: Status, watched: Watched) -> Measured:
+    """The same for `/metrics`, in numbers."""
+    run, serving = sight.run, watched.serving
+    return Measured(
+        name=name,
+        state=status.state,
+        restarts=sight.total,
+        attempt=status.attempt,
+        last_exit=sight.end.diagnosis.name if sight.end else None,
+        started=sight.started.wall if run and sight.started else None,
+        ready_after=_ready_after(sight),
+        failed_probes=watched.failed_probes,
+        failures=run.failures if run else 0,
+        figures=serving.figures if run and serving else Figures(),
+    )
+
+
+def _ready_after(sight: Sight) -> float | None:
+    """Seconds that the start of its run took."""
+    if sight.run is None or sight.started is None or sight.ready is None:
+        return None
+    if sight.started.boot_id != sight.ready.boot_id:
+        return None
+    return sight.ready.boottime - sight.started.boottime
+
+
+def _serving_document(serving: Serving | None) -> dict[str, Any] | None:
+    if serving is None:
+        return None
+    rates, figures = serving.rates, serving.figures
+    return {
+        "running": figures.running,
+        "waiting": figures.waiting,
+        "prompt_tokens_per_second": round(rates.prompt, 3) if rates else None,
+        "generation_tokens_per_second": round(rates.generation, 3) if rates else None,
+        "kv_cache_use": figures.kv_cache_use,
+    }
+
+
+def _moment(at: float | None, clock: Clock) -> str | None:
+    return None if at is None else clock.stamp(at).rfc3339()
 
 
 def definition_document(

@@ -18,7 +18,12 @@ LAST = Timings("x", (("resolving", 2.0), ("loading", 10.0), ("warming", 50.0)), 
 def left(now: float, stage: str = "", entered: float = 0.0, percent: float | None = None) -> float:
     stages = ((stage, entered),) if stage else ()
     run = replace(
-        loading(instance()), started_at=0.0, stage=stage, percent=percent, stages=stages, timings=LAST
+        loading(instance()),
+        started_at=0.0,
+        stage=stage,
+        percent=percent,
+        stages=stages,
+        timings=LAST,
     )
     found = time_left(run, now)
     assert found is not None

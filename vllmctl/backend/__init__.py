@@ -30,6 +30,8 @@ class Sight:
     shim: int | None = None
     started: Stamp | None = None
     ready: Stamp | None = None
+    restarted: Stamp | None = None
+    """When it was restarted last, other than by hand or for a change."""
 
 
 class Backend(Protocol):

@@ -96,6 +96,7 @@ class LocalBackend:
             attempt=record.attempt,
             total=record.total,
             port=record.port,
+            restarted=record.restarted_at,
         )
         if live is None:
             return sight
@@ -202,6 +203,7 @@ class LocalBackend:
             old,
             attempt=action.attempt,
             total=old.total + (action.attempt > 0),
+            restarted_at=started if action.attempt > 0 else old.restarted_at,
             run=run_id,
             ready_at=None,
             running_since=None,

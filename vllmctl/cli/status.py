@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from datetime import datetime
@@ -21,6 +22,8 @@ from vllmctl.cli.mistakes import mistakes
 from vllmctl.cli.output import paint, plain_text
 
 WATCH_INTERVAL = 1.0
+NO_LIMIT = 10**9
+"""Columns of what is no terminal."""
 
 
 @click.command("status")
@@ -67,6 +70,7 @@ def _print(document: dict[str, Any]) -> None:
         return
     rows: list[tuple[str, ...]] = [("NAME", "STATE", "FOR", "RESTARTS", "PORT", "GPUS", "PID")]
     rows += [_row(model) for model in models]
+    rows = _with_load(rows, [_load(model) for model in models])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
@@ -89,6 +93,31 @@ def _row(model: dict[str, Any]) -> tuple[str, ...]:
         "-" if gpus is None else ",".join(str(gpu) for gpu in gpus) or "none",
         str(model["pid"] or "-"),
     )
+
+
+def _with_load(rows: list[tuple[str, ...]], loads: list[str]) -> list[tuple[str, ...]]:
+    """One more column, where any model says what it does, and the terminal has room for it."""
+    column = ["LOAD", *(load or "-" for load in loads)]
+    if not any(loads):
+        return rows
+    with_it = [(*row, cell) for row, cell in zip(rows, column, strict=True)]
+    widths = [max(map(len, cells)) for cells in zip(*with_it, strict=True)]
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else NO_LIMIT
+    return with_it if sum(widths) + 2 * (len(widths) - 1) <= room else rows
+
+
+def _load(model: dict[str, Any]) -> str:
+    """`2 run, 1 wait, 35 tok/s, kv 12 %`, of what is known; empty if nothing is."""
+    serving = model.get("serving") or {}  # a daemon of an earlier version says nothing of it
+    running, waiting = serving.get("running"), serving.get("waiting")
+    speed, cache = serving.get("generation_tokens_per_second"), serving.get("kv_cache_use")
+    words = [
+        None if running is None else f"{running} run",
+        f"{waiting} wait" if waiting else None,
+        None if speed is None else f"{speed:.0f} tok/s",
+        None if cache is None else f"kv {100 * cache:.0f} %",
+    ]
+    return ", ".join(word for word in words if word)
 
 
 def _age(since: str) -> str:

@@ -23,6 +23,10 @@ from vllmctl.control import API, API_HEADER, VERSION_HEADER
 from vllmctl.core.select import UnknownName
 
 MODEL_VERBS = ("start", "stop", "restart")
+HEALTH_CHECK = "health-check"
+"""A verb that commands nothing, so it is not among the others."""
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+"""Prometheus' text format."""
 LOOK_AT_READER = 1.0
 """Seconds between two looks whether the reader of a quiet stream is still there."""
 LOOK_AT_SOCKET = 2.0
@@ -51,6 +55,10 @@ class Service(Protocol):
     async def status(self) -> dict[str, Any]: ...
 
     async def model(self, word: str) -> dict[str, Any]: ...
+
+    async def health_check(self, word: str) -> dict[str, Any]: ...
+
+    def metrics(self) -> str: ...
 
     async def command(self, verb: str, words: list[str]) -> dict[str, Any]: ...
 
@@ -82,6 +90,8 @@ class ControlServer:
             [
                 web.get("/v1/status", self._status),
                 web.get("/v1/models/{name}", self._model),
+                web.get("/metrics", self._metrics),
+                web.post(f"/v1/models/{{name}}/{HEALTH_CHECK}", self._health_check),
                 web.post("/v1/models/{name}/{verb}", self._command),
                 web.post(f"/v1/{{verb:{'|'.join(MODEL_VERBS)}}}", self._commands),
                 web.get("/v1/models/{name}/log", self._log),
@@ -200,10 +210,18 @@ class ControlServer:
     async def _model(self, request: web.Request) -> web.Response:
         return web.json_response(await self._service.model(request.match_info["name"]))
 
+    async def _health_check(self, request: web.Request) -> web.Response:
+        return web.json_response(await self._service.health_check(request.match_info["name"]))
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        body = self._service.metrics().encode()
+        return web.Response(body=body, headers={"Content-Type": METRICS_TYPE})
+
     async def _command(self, request: web.Request) -> web.Response:
         verb = request.match_info["verb"]
         if verb not in MODEL_VERBS:
-            raise Refused(404, f"unknown verb {verb!r}; there are: {', '.join(MODEL_VERBS)}")
+            known = ", ".join([*MODEL_VERBS, HEALTH_CHECK])
+            raise Refused(404, f"unknown verb {verb!r}; there are: {known}")
         return web.json_response(await self._service.command(verb, [request.match_info["name"]]))
 
     async def _commands(self, request: web.Request) -> web.Response:

@@ -73,7 +73,8 @@ class Health:
     start_timeout: float = 1800.0
     stall_timeout: float = 600.0
     inference: float | None = 60.0
-    """How often a one-token completion is tried while the token counters stand still."""
+    """For how long the engine's figures may stand still before one token is asked for; None:
+    for ever."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
+
+from vllmctl.vllm.liveness import Answered, Broken, TimedOut
+from vllmctl.vllm.metrics import LARGEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +42,19 @@ class Prober:
 
     async def health(self, url: str, path: str, timeout: float) -> Answer:
         """Whether `path` answers 2xx within `timeout` seconds."""
-        status, _, problem = await self._get(url + path, timeout, {})
-        if problem:
-            return Answer(False, f"{path} {problem}")
-        if not 200 <= status < 300:
-            return Answer(False, f"{path} answered {status}")
-        return Answer(True)
+        match await self.ask(url + path, timeout):
+            case Answered(status) if 200 <= status < 300:
+                return Answer(True)
+            case Answered(status):
+                return Answer(False, f"{path} answered {status}")
+            case TimedOut(seconds):
+                return Answer(False, f"{path} did not answer within {seconds:g} s")
+            case Broken(problem):
+                return Answer(False, f"{path} {problem}")
 
     async def lists_model(self, url: str, served: str, timeout: float, key: str | None) -> Answer:
         """Whether `/v1/models` lists the model under the name `served`."""
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        status, body, problem = await self._get(f"{url}/v1/models", timeout, headers)
+        status, body, problem = await self._get(f"{url}/v1/models", timeout, _bearer(key))
         if problem:
             return Answer(False, f"/v1/models {problem}")
         if status in (401, 403):
@@ -61,23 +67,82 @@ class Prober:
             return Answer(False, f"/v1/models lists {listed}, not {served}")
         return Answer(True)
 
+    async def ask(self, url: str, timeout: float) -> Answered | TimedOut | Broken:
+        """What a GET of `url` comes to within `timeout` seconds. Its body is not looked at."""
+        return await self._exchange("GET", url, timeout)
+
+    async def page(self, url: str, timeout: float) -> str | None:
+        """The text at `url`, up to LARGEST bytes; None: none came within `timeout` seconds."""
+        pieces: list[bytes] = []
+
+        async def read(response: aiohttp.ClientResponse) -> None:
+            size = 0
+            async for piece in response.content.iter_any():
+                pieces.append(piece)
+                size += len(piece)
+                if size >= LARGEST:
+                    return
+
+        reply = await self._exchange("GET", url, timeout, read=read)
+        return b"".join(pieces).decode(errors="replace") if reply == Answered(200) else None
+
+    async def compute(
+        self, url: str, body: Mapping[str, object], timeout: float, key: str | None
+    ) -> Answered | TimedOut | Broken:
+        """What a request to compute something comes to, once it is answered to the end."""
+
+        async def read(response: aiohttp.ClientResponse) -> None:
+            async for _ in response.content.iter_any():
+                pass  # as soon as all is there, whatever it is
+
+        return await self._exchange(
+            "POST", url, timeout, read=read, json=body, headers=_bearer(key), allow_redirects=False
+        )
+
     async def _get(
         self, url: str, timeout: float, headers: Mapping[str, str]
     ) -> tuple[int, object, str]:
         """(status, JSON body or None, what went wrong or an empty string)."""
+        body: object = None
+
+        async def read(response: aiohttp.ClientResponse) -> None:
+            nonlocal body
+            if response.content_type == "application/json":
+                body = await response.json()
+
+        match await self._exchange("GET", url, timeout, read=read, headers=headers):
+            case Answered(status):
+                return status, body, ""
+            case TimedOut(seconds):
+                return 0, None, f"did not answer within {seconds:g} s"
+            case Broken(problem):
+                return 0, None, problem
+
+    async def _exchange(
+        self,
+        method: str,
+        url: str,
+        timeout: float,
+        read: Callable[[aiohttp.ClientResponse], Awaitable[None]] | None = None,
+        **request: Any,
+    ) -> Answered | TimedOut | Broken:
+        """Ask once; `read` takes from the answer what is wanted of it."""
         limit = aiohttp.ClientTimeout(total=timeout)
         try:
-            async with self._session.get(url, headers=headers, timeout=limit) as response:
-                body: object = None
-                if response.content_type == "application/json":
-                    body = await response.json()
-                return response.status, body, ""
+            async with self._session.request(method, url, timeout=limit, **request) as response:
+                if read is not None:
+                    await read(response)
+                return Answered(response.status)
         except TimeoutError:
-            return 0, None, f"did not answer within {timeout:g} s"
+            return TimedOut(timeout)
         except aiohttp.ClientConnectorError as error:
-            return 0, None, f"refused the connection ({error.os_error.strerror})"
+            return Broken(f"refused the connection ({error.os_error.strerror})")
         except (aiohttp.ClientError, ValueError) as error:
-            return 0, None, f"did not answer properly ({error or type(error).__name__})"
+            return Broken(f"did not answer properly ({error or type(error).__name__})")
+
+
+def _bearer(key: str | None) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 def _model_names(body: object) -> list[str]:

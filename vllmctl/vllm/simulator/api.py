@@ -70,6 +70,16 @@ class Api:
             "/v1/chat/completions": ("POST", self._chat),
             "/v1/embeddings": ("POST", self._embeddings),
         }
+        if options.runner == "pooling" or options.transcription:
+            del self._routes["/v1/completions"], self._routes["/v1/chat/completions"]
+        if options.transcription:
+            del self._routes["/v1/embeddings"]
+        if options.sleep_mode and options.developer:
+            self._routes |= {
+                "/sleep": ("POST", self._sleep),
+                "/wake_up": ("POST", self._wake_up),
+                "/is_sleeping": ("GET", self._is_sleeping),
+            }
 
     def answer(self, request: Request, connection: Connection) -> int:
         """Answers; the status, for the access log."""
@@ -118,6 +128,27 @@ class Api:
         connection.respond(200, text, "text/plain; version=1.0.0; charset=utf-8")
         return 200
 
+    def _sleep(self, request: Request, connection: Connection) -> int:
+        self._engine.metrics.awake = False
+        connection.respond(200, {"status": "sleeping", "level": 1})
+        return 200
+
+    def _wake_up(self, request: Request, connection: Connection) -> int:
+        self._engine.metrics.awake = True
+        connection.respond(200, {"status": "awake", "tags": None})
+        return 200
+
+    def _is_sleeping(self, request: Request, connection: Connection) -> int:
+        connection.respond(200, {"is_sleeping": not self._engine.metrics.awake})
+        return 200
+
+    def _wait_until_awake(self, connection: Connection) -> None:
+        """What is asked of a sleeping engine waits until somebody wakes it."""
+        while not self._engine.metrics.awake:
+            if connection.gone():
+                raise Gone
+            time.sleep(_LOOK)
+
     def _models(self, request: Request, connection: Connection) -> int:
         models = [
             {
@@ -154,6 +185,7 @@ class Api:
         body = _object(request.body)
         model = self._model(body)
         prompts = _prompts(body, "input")
+        self._wait_until_awake(connection)
         numbers, tokens = self._engine.submit([length for length, _ in prompts], 1, "stop")
         self._collect(numbers, tokens, len(prompts), connection)
         data = [
@@ -231,6 +263,7 @@ class Api:
         return str(name)
 
     def _complete(self, asked: _Asked, connection: Connection) -> int:
+        self._wait_until_awake(connection)
         numbers, tokens = self._engine.submit(asked.prompts, asked.max_tokens, asked.finish)
         identity = _id("chatcmpl" if asked.chat else "cmpl")
         if asked.stream:

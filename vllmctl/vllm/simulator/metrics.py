@@ -12,6 +12,7 @@ class Metrics:
         self.running = 0
         self.waiting = 0
         self.cache = 0.0
+        self.awake = True
         self.prompt_tokens = 0
         self.generation_tokens = 0
         self.success = dict.fromkeys(FINISH_REASONS, 0)
@@ -44,8 +45,8 @@ class Metrics:
             "gauge",
             "Engine sleep state; awake = 0 means engine is sleeping; awake = 1 means engine is "
             "awake.",
-            ("", ',sleep_state="awake"', 1),
-            ("", ',sleep_state="weights_offloaded"', 0),
+            ("", ',sleep_state="awake"', self.awake),
+            ("", ',sleep_state="weights_offloaded"', not self.awake),
             ("", ',sleep_state="discard_all"', 0),
         )
         family(

@@ -33,6 +33,9 @@ class Options(NamedTuple):
     max_model_len: int = 32768
     max_num_seqs: int = 256
     shutdown_timeout: float = 0.0
+    runner: str = "auto"
+    sleep_mode: bool = False
+    developer: bool = False
     load_time: float = 1.0
     token_time: float = 0.005
     failure: str | None = None
@@ -48,6 +51,7 @@ class Options(NamedTuple):
     exit_after: float | None = None
     exit_code: int = 0
     log_lines_per_second: float = 0.0
+    transcription: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -120,6 +124,8 @@ VLLM_FLAGS = (
     Flag("max-model-len", "max_model_len", _positive, "N", "longer requests get a 400"),
     Flag("max-num-seqs", "max_num_seqs", _positive, "N", "more requests than this wait"),
     Flag("shutdown-timeout", "shutdown_timeout", _seconds, "S", "how long TERM waits for requests"),
+    Flag("runner", "runner", str, "NAME", "pooling: embeddings, and no completions"),
+    Flag("enable-sleep-mode", "sleep_mode", None, "", "/sleep, with VLLM_SERVER_DEV_MODE=1"),
 )
 
 SIMULATE_FLAGS = (
@@ -157,6 +163,7 @@ SIMULATE_FLAGS = (
     Flag("slow-health", "slow_health", _seconds, "S", "/health takes S seconds to answer"),
     Flag("exit-after", "exit_after", _seconds, "S", "exit S seconds after ready"),
     Flag("exit-code", "exit_code", _exit_code, "N", "the code of that exit (default: 0)"),
+    Flag("transcription", "transcription", None, "", "as Whisper: no completions or embeddings"),
     Flag("log-lines-per-second", "log_lines_per_second", _seconds, "N", "numbered lines, to log"),
 )
 
@@ -176,6 +183,7 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
     values: dict[str, Any] = {}
     if key := environ.get("VLLM_API_KEY"):
         values["api_key"] = (key,)
+    values["developer"] = environ.get("VLLM_SERVER_DEV_MODE", "0") not in ("", "0")
     while words:
         word = words.pop(0)
         if not _is_flag(word):
@@ -190,6 +198,8 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
         given = [inline] if equals else None
         if name.removeprefix("no-").startswith("simulate-"):
             _take_simulate(name, given, words, values)
+        elif (flag := _VLLM.get(name.removeprefix("no-"))) and flag.convert is None:
+            values[flag.field] = not name.startswith("no-")
         elif flag := _VLLM.get(name):
             _take(flag, word, given, words, values)
         elif given is None:
