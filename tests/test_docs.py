@@ -23,7 +23,13 @@ from vllmctl.statedir import StateDir
 
 ROOT = Path(__file__).resolve().parents[1]
 GENERATOR = ROOT / "scripts" / "generate-docs"
-GENERATED = ("docs/states.md", "docs/models.yaml.md", "man/models.yaml.5", "man/vllmctl.1")
+GENERATED = (
+    "docs/states.md",
+    "docs/recovery.md",
+    "docs/models.yaml.md",
+    "man/models.yaml.5",
+    "man/vllmctl.1",
+)
 PAGES = sorted(
     [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md")],
     key=lambda page: page.relative_to(ROOT),

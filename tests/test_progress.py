@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from workplace import Site, wait_for
+from workplace import OWN_HOST, Site, wait_for
 
 from vllmctl.vllm.progress import _PHASES, READY_STAGE, Progress, ProgressReader
 
@@ -247,3 +249,51 @@ def test_another_launch_knows_nothing_of_the_old_one(site: Site) -> None:
     progress = wait_for(loading, "the other launch to load")
     assert isinstance(progress, dict)
     assert progress["seconds_left"] is None
+
+
+# -- what is progress, and what only says that it waits ------------------------------------------
+
+WAITING = {
+    "the same line": "DEBUG 10-01 10:00:{0:02} [utils.py:1] Waiting for 1 core engine to start.\n",
+    "but for the time that has passed": "No block found in {0} seconds.\n",
+    "a bar that stands": "Loading x checkpoint shards:   0% Completed | 0/4 [00:{0:02}<?, ?it/s]\r",
+}
+
+
+@pytest.mark.parametrize("form", WAITING)
+def test_who_repeats_himself_makes_no_progress(form: str) -> None:
+    reader = ProgressReader()
+    reader.feed(WAITING[form].format(10).encode() * 2)
+    before = reader.news
+    for second in range(11, 60):
+        reader.feed(WAITING[form].format(second).encode())
+    assert reader.news == before
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["file {0}\n", "file:  {0}%|#  | {0}/100 [00:01<00:02, 1.00s/it]\r", "." * 5],
+)
+def test_what_moves_is_progress(form: str) -> None:
+    reader = ProgressReader()
+    for number in range(50):
+        before = reader.news
+        reader.feed(form.format(number).encode())
+        reader.feed(b"")
+        assert reader.news > before
+
+
+def test_a_start_that_repeats_itself_is_ended_as_stalled(site: Site) -> None:
+    code = "import time\nwhile True: print('waiting for another', flush=True); time.sleep(0.02)"
+    model = {
+        "command": [sys.executable, "-c", code, "{port}"],
+        "port": "auto",
+        "host": OWN_HOST,
+        "restart": "never",
+        "health": {"stall_timeout": "1s"},
+    }
+    site.write(json.dumps({"models": {"m": model}}))
+    site.run("start")
+    last = site.wait_state("m", "EXITED")["last_exit"]
+    assert last["diagnosis"]["class"] == "start_timeout"
+    assert "no progress" in last["diagnosis"]["cause"]

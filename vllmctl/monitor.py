@@ -152,16 +152,17 @@ class Monitor:
 
     @staticmethod
     def _read_progress(reader: LogReader, progress: ProgressReader) -> bool:
-        """Whether anything new was printed."""
-        for count in range(READS_PER_LOOK):
+        """Whether anything new was said."""
+        before = progress.news
+        for _ in range(READS_PER_LOOK):
             data = reader.read()
             if not data:
-                return count > 0
+                break
             progress.feed(data)
-        return True
+        return progress.news > before
 
     def _note_progress(self, progress: Progress | None) -> None:
-        """Any output is a sign of life: a download's bar, say, is no phase that we know."""
+        """Anything new is a sign of life: a download's bar, say, may be no phase that we know."""
         changes: dict[str, Any] = {"progress_at": self._clock.now()}
         if progress is not None:
             changes |= {"stage": progress.stage, "percent": progress.percent}

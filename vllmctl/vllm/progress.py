@@ -9,9 +9,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from vllmctl.vllm.diagnosis.undress import undress
+
 READY_STAGE = "ready"
 _MAX_LINE = 4096
 """Bytes; what stands further right in a line says nothing of interest."""
+
+_REMEMBERED = 1000
+"""Lines; who repeats himself does so within fewer."""
+_ELAPSED = re.compile(r"\[[\d:]*\d\d:\d\d<.*?\]|\b\d+(?:\.\d+)? ?(?:s|sec|seconds|ms|it/s|min)\b")
+"""A bar's times and speed, and what has passed: they change though nothing moves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +84,12 @@ class ProgressReader:
     def __init__(self) -> None:
         self._rest = b""
         self._rank = -1
+        self._said: dict[int, None] = {}
+        """Hashes of what was said, the last ones; a dict keeps their order."""
         self.progress: Progress | None = None
+        self.news = 0
+        """Lines that said something new. One that is repeated, but for the time that it tells, is
+        no progress: an engine that waits for another says so every few seconds, for ever."""
 
     def feed(self, data: bytes) -> bool:
         """True if the progress is another one than before."""
@@ -85,8 +97,20 @@ class ProgressReader:
         *lines, self._rest = re.split(rb"[\r\n]", self._rest + data)
         self._rest = self._rest[:_MAX_LINE]
         for line in lines:
-            self._read(line[:_MAX_LINE].decode(errors="replace"))
+            text = line[:_MAX_LINE].decode(errors="replace")
+            self._read(text)
+            self._note(text)
+        self._note(self._rest.decode(errors="replace"))  # who prints dots ends no line
         return self.progress != before
+
+    def _note(self, text: str) -> None:
+        said = hash("\n".join(_ELAPSED.sub("", one.text) for one in undress(0, text)).strip())
+        if said not in self._said and text.strip():
+            self.news += 1
+        self._said.pop(said, None)
+        self._said[said] = None
+        if len(self._said) > _REMEMBERED:
+            del self._said[next(iter(self._said))]
 
     def _read(self, line: str) -> None:
         for rank, (stage, pattern) in enumerate(_PHASES):
