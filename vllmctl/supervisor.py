@@ -393,5 +393,6 @@ def _by_log(ending: Ending) -> Diagnosis:
         cause=ending.cause,
         lost=ending.shim_lost,
         was_ready=ending.was_ready,
+        oom_kills=ending.oom_kills,
         knows_vllm=ending.instance.engine is not Engine.COMMAND,
     )

@@ -46,6 +46,7 @@ def ending(
     cause: Cause | None = None,
     lost: str | None = None,
     knows_vllm: bool = True,
+    oom_kills: int = 0,
 ) -> Diagnosis:
     return by_ending(
         exit,
@@ -56,6 +57,7 @@ def ending(
         lost=lost,
         was_ready=False,
         knows_vllm=knows_vllm,
+        oom_kills=oom_kills,
     )
 
 
@@ -98,3 +100,24 @@ def test_what_the_daemon_did_itself_it_says_and_tries_again(cause: Cause) -> Non
         diagnosis = ending(Exit(signal=9), b"vllm: error: x\n", cause=cause, knows_vllm=knows_vllm)
         assert diagnosis.retry
         assert diagnosis.clean == (cause in ASKED)
+
+
+@pytest.mark.parametrize("knows_vllm", [True, False])
+def test_who_was_killed_while_the_kernel_ran_out_of_memory_was_killed_by_it(
+    knows_vllm: bool,
+) -> None:
+    killed = ending(Exit(signal=9), oom_kills=1, knows_vllm=knows_vllm)
+    assert (killed.name, killed.retry) == ("host_oom", True)
+    assert "killed a process on this machine" in killed.cause
+    assert ending(Exit(signal=9), knows_vllm=knows_vllm).name == "killed"
+    assert ending(Exit(signal=15), oom_kills=1, knows_vllm=knows_vllm).name == "killed"
+
+
+def test_an_engine_that_died_then_was_killed_by_the_kernel_and_other_causes_stay() -> None:
+    exit, log = recorded("engine-killed")
+    assert ending(exit, log, oom_kills=2).name == "host_oom"
+    assert ending(exit, log).name == "engine_dead"
+    exit, log = recorded("unknown-flag")
+    assert ending(exit, log, oom_kills=2).name == "bad_args"
+    asked = ending(Exit(signal=9), cause=Cause.OPERATOR, oom_kills=2)
+    assert asked.clean

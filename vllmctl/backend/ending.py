@@ -31,6 +31,9 @@ class Ending:
     shim_lost: str | None
     """Set if there is no exit record: what the shim said last, or why there is none. May be ""."""
     was_ready: bool
+    oom_kills: int
+    """Processes of this machine that the kernel ended for want of memory, since the run was last
+    seen alive."""
     log: Iterable[bytes]
     """This run's bytes, in chunks; empty if it printed nothing."""
 

@@ -20,6 +20,7 @@ from typing import Any
 from vllmctl.backend import Sight, cgroup, lingering
 from vllmctl.backend.ending import Ending, last_words, run_log
 from vllmctl.backend.live import Live, hold
+from vllmctl.backend.oomkills import oom_kills
 from vllmctl.backend.remains import Found, Reader
 from vllmctl.backend.spawn import Spawner, with_port
 from vllmctl.clock import Clock, Stamp
@@ -137,6 +138,7 @@ class LocalBackend:
         if live is None or live.run.id != run or live.ending:
             return
         before = live.run
+        live.oom_kills = oom_kills()
         live.run = replace(before, **changes)
         if live.run.stage not in ("", before.stage):
             began = (live.run.stage, self._clock.now() - before.started_at)
@@ -198,7 +200,7 @@ class LocalBackend:
             progress_at=record.started.boottime,
             timings=_timings_of(old, instance.launch),
         )
-        live = self._live[name] = Live(run, record)
+        live = self._live[name] = Live(run, record, oom_kills=oom_kills())
         self._records[name] = replace(
             old,
             attempt=action.attempt,
@@ -418,6 +420,7 @@ class LocalBackend:
             cause=cause,
             shim_lost=shim_lost,
             was_ready=live.run.ready,
+            oom_kills=live.oom_killed(),
             log=run_log(self._state.log(name), live.log),
         )
         diagnosis = await asyncio.to_thread(self._diagnose, ending)
@@ -520,7 +523,7 @@ class LocalBackend:
             found_at=now,
             timings=_timings_of(known, launch),
         )
-        live = self._live[name] = Live(run, record)
+        live = self._live[name] = Live(run, record, oom_kills=oom_kills())
         if found.shim is not None:
             self._recall(name, live, found)
         if found.rebuilt:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 from collections.abc import Iterable
+from dataclasses import replace
 
 from vllmctl.core.observed import Cause, Diagnosis, Exit
 from vllmctl.vllm.diagnosis.classes import CLASSES
@@ -21,12 +23,15 @@ def by_ending(
     cause: Cause | None,
     lost: str | None,
     was_ready: bool,
+    oom_kills: int,
     knows_vllm: bool,
 ) -> Diagnosis:
     """Why a run ended.
 
     `exec_error` is (errno, step) of a command that was never there; `lost` is set when the shim
-    left no exit record, to what is known of that; `knows_vllm` is false for a generic server.
+    left no exit record, to what is known of that; `oom_kills` are the processes of this machine
+    that the kernel ended for want of memory since the run was last seen alive; `knows_vllm` is
+    false for a generic server.
     """
     if exec_error is not None:
         return _by_exec_error(argv0, *exec_error)
@@ -36,8 +41,22 @@ def by_ending(
     if cause is not None:
         return _by_cause(cause)
     if knows_vllm:
-        return diagnose(exit, log, was_ready=was_ready)
-    return by_exit(exit, Reading(log).last)
+        found = diagnose(exit, log, was_ready=was_ready)
+    else:
+        found = by_exit(exit, Reading(log).last)
+    return _by_the_kernel(found, exit, oom_kills) if oom_kills > 0 else found
+
+
+_MAY_BE_KILLED = frozenset({"engine_dead", "host_oom"})
+
+
+def _by_the_kernel(found: Diagnosis, exit: Exit, oom_kills: int) -> Diagnosis:
+    """Who killed it, where the kernel has killed for want of memory just then."""
+    if exit.signal != signal.SIGKILL and found.name not in _MAY_BE_KILLED:
+        return found
+    processes = "a process" if oom_kills == 1 else f"{oom_kills} processes"
+    cause = f"the kernel ran out of memory and killed {processes} on this machine: {found.cause}"
+    return replace(found, name="host_oom", cause=cause, hint=CLASSES["host_oom"].remedy)
 
 
 _EXEC_HINTS = {
