@@ -9,7 +9,7 @@ EXAMPLE := examples/quickstart.yaml
 EXAMPLES ?= 300
 
 .PHONY: help up down test simulate properties test-vllm kill-matrix kill-steps soak flags lint format
-.PHONY: bench docs wheel clean
+.PHONY: test-vllm-slow bench docs wheel clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/:.*  ## /\t/' | expand -t 14
@@ -43,6 +43,10 @@ simulate: $(STAMP)  ## The supervisor in SEEDS simulated worlds; SEED=N tells on
 
 test-vllm: $(STAMP)  ## The tests against real vLLM (CPU), set up in a cache outside the clone
 	@vllm=$$($(PYTHON) scripts/setup-vllm) && VLLMCTL_TEST_VLLM="$$vllm" $(BIN)/pytest -v -m vllm tests/vllm
+
+test-vllm-slow: $(STAMP)  ## A hung engine, and a slow one that is left alone for ten minutes
+	@vllm=$$($(PYTHON) scripts/setup-vllm) && VLLMCTL_TEST_SLOW_SECONDS=600 VLLMCTL_TEST_VLLM="$$vllm" \
+		$(BIN)/pytest -v -m vllm tests/vllm/test_real_hang.py
 
 SECONDS ?= 600
 MODELS ?= 50
