@@ -154,6 +154,12 @@ def test_one_token_is_asked_for_once_the_counters_stood_still_for_inference() ->
     assert watch.liveness.failures == 0
 
 
+def test_figures_stand_still_from_when_they_were_seen_first() -> None:
+    watch = Watch(Server(counters=lambda now: 0 if now >= 1100 else None))
+    watch.until(200)
+    assert watch.tries() == [1160]
+
+
 def test_its_own_tokens_put_the_next_try_off_by_an_interval_at_most() -> None:
     watch = Watch(Server())
     watch.server.counters = lambda _: len(watch.tries())
@@ -165,6 +171,26 @@ def test_tries_never_come_faster_than_the_interval() -> None:
     watch = Watch(Server(), replace(HEALTH, inference=1))
     watch.until(100)
     assert min(b - a for a, b in itertools.pairwise(watch.tries())) >= 10
+
+
+def test_a_look_that_comes_early_for_a_token_leaves_health_its_interval() -> None:
+    watch = Watch(Server(), replace(HEALTH, inference=15))
+    watch.until(26)
+    token = AskInference(Kind.COMPLETIONS)
+    assert watch.asked == [
+        (1000, AskFigures()),
+        (1010, AskHealth()), (1010, AskFigures()),
+        (1015, AskFigures()), (1015, token),
+        (1025, AskHealth()), (1025, AskFigures()),
+    ]  # fmt: skip
+
+
+def test_a_try_that_failed_is_repeated_though_inference_is_longer_now() -> None:
+    watch = Watch(Server(otherwise=LATE))
+    watch.until(66)
+    watch.policy = replace(HEALTH, inference=3600)
+    watch.until(20)
+    assert len(watch.tries()) == 2
 
 
 def test_a_frozen_engine_fails_at_each_interval_though_its_health_is_well() -> None:
@@ -216,6 +242,7 @@ def test_a_sleeping_engine_is_left_alone_and_one_that_does_not_say_is_not(
 ) -> None:
     watch = Watch(Server(otherwise=LATE, awake=awake))
     watch.until(600)
+    watch.look(extra=True)
     assert bool(watch.tries()) is (awake is None)
 
 
@@ -325,6 +352,7 @@ def test_to_be_turned_away_counts_in_no_case(status: int) -> None:
     watch.server.otherwise = Answered(status)
     watch.until(600)
     assert watch.liveness.failed_probes == 0
+    assert set(watch.kinds()) == {Kind.COMPLETIONS}  # which is what it once took
 
 
 @pytest.mark.parametrize("kind", Kind)

@@ -250,7 +250,7 @@ class Liveness:
         asleep = figures is not None and figures.awake is False
         if moved or asleep:
             self._engine_is_well()
-        if moved or asleep or before is None:
+        if moved or before is None:
             self._still_since = now
         if not self._compared:
             self._compared = True
