@@ -9,7 +9,7 @@ EXAMPLE := examples/quickstart.yaml
 EXAMPLES ?= 300
 
 .PHONY: help up down test simulate properties test-vllm kill-matrix kill-steps soak flags lint format
-.PHONY: bench docs wheel clean
+.PHONY: bench docs recordings wheel clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/:.*  ## /\t/' | expand -t 14
@@ -43,6 +43,10 @@ simulate: $(STAMP)  ## The supervisor in SEEDS simulated worlds; SEED=N tells on
 
 test-vllm: $(STAMP)  ## The tests against real vLLM (CPU), set up in a cache outside the clone
 	@vllm=$$($(PYTHON) scripts/setup-vllm) && VLLMCTL_TEST_VLLM="$$vllm" $(BIN)/pytest -v -m vllm tests/vllm
+
+recordings: $(STAMP)  ## Make the failures of real vLLM again and write down what they print (NAMES="a or b")
+	@vllm=$$($(PYTHON) scripts/setup-vllm) && VLLMCTL_RECORD=1 VLLMCTL_TEST_VLLM="$$vllm" \
+		$(BIN)/pytest -v tests/vllm/test_real_failures.py $(if $(NAMES),-k "$(NAMES)")
 
 SECONDS ?= 600
 MODELS ?= 50

@@ -14,9 +14,6 @@ from workplace import complete, process, runs, wait_for
 
 from vllmctl.backend.processes import alive
 
-START = 400.0
-"""Seconds that a start may take beside another one on a busy machine."""
-
 
 class Trial(Protocol):
     """A model whose failing is under way."""

@@ -44,14 +44,6 @@ def with_config(**keys: object) -> Change:
     return change
 
 
-def both(*changes: Change) -> Change:
-    def change(folder: Path) -> None:
-        for one in changes:
-            one(folder)
-
-    return change
-
-
 def without_reading(name: str) -> Change:
     """A file that nobody may read (but root, unless it gives that right away)."""
 

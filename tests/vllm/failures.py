@@ -8,13 +8,14 @@ could ever help.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import acts
 import broken
 from acts import LOADING_WEIGHTS, READY, STARTING_ENGINE, Act, Stage
-from broken import Change, both, with_adapter, with_config, with_text, without
+from broken import Change, with_adapter, with_config, with_text, without
 
 FLAGS = (
     "--served-model-name=tiny",
@@ -58,8 +59,14 @@ class Failure:
     when: Stage | None = None
     """What to wait for before `act`; None: it ends by itself."""
     act: Act | None = None
-    needs: Callable[[], str] = lambda: ""
-    """Why it cannot be made on this machine; empty if it can."""
+    cgroups: tuple[str, ...] = ()
+    """Controllers; `{place}/CONTROLLER` then has the path of a cgroup that has `acts.LIMITS`."""
+
+    def impossible(self) -> str:
+        """Why it cannot be made on this machine; empty if it can."""
+        if any(program in self.shell for program in ("unshare", "setpriv")) and os.geteuid():
+            return "only root can make it"
+        return next(filter(None, map(acts.no_cgroup, self.cgroups)), "")
 
 
 def mounted(options: str, where: str, then: str = "") -> str:
@@ -124,7 +131,7 @@ FAILURES = (
     ),
     Failure(
         "template-broken",
-        "a chat template that is no Jinja: it serves, and each chat is refused",
+        "a chat template that is no Jinja: it serves, and refuses each chat",
         "clean_exit", "",
         flags=("--chat-template={% for message in messages %}{{ message",),
         when=READY, act=acts.stop_after(acts.chat_fails),
@@ -455,8 +462,7 @@ FAILURES = (
         "cgroup-memory",
         "the kernel kills a process at the cgroup's limit of memory",
         "host_oom", "",
-        shell=in_cgroup("memory"),
-        needs=lambda: acts.no_cgroup("memory"),
+        shell=in_cgroup("memory"), cgroups=("memory",),
     ),
     Failure(
         "shm-small",
@@ -503,28 +509,27 @@ FAILURES = (
         "few-threads",
         "too few threads in its cgroup",
         "unknown", "can't start new thread",
-        shell=in_cgroup("pids"),
-        needs=lambda: acts.no_cgroup("pids"),
+        shell=in_cgroup("pids"), cgroups=("pids",),
     ),
     # -- what is installed -----------------------------------------------------------------------
     Failure(
         "module-xgrammar",
         "xgrammar is not installed, and a request needs it: it serves",
         "clean_exit", "",
-        env={"PYTHONPATH": "{place}/python", "VLLMCTL_WITHOUT": "xgrammar"},
+        env={"PYTHONPATH": "{place}/python", "WITHOUT_MODULE": "xgrammar"},
         when=READY, act=acts.stop_after(acts.ask_for_json),
     ),
     Failure(
         "module-transformers",
         "transformers is not installed",
         "missing_dependency", "No module named 'transformers'",
-        env={"PYTHONPATH": "{place}/python", "VLLMCTL_WITHOUT": "transformers"},
+        env={"PYTHONPATH": "{place}/python", "WITHOUT_MODULE": "transformers"},
     ),
     Failure(
         "module-torch",
         "torch is not installed",
         "missing_dependency", "No module named 'torch'",
-        env={"PYTHONPATH": "{place}/python", "VLLMCTL_WITHOUT": "torch"},
+        env={"PYTHONPATH": "{place}/python", "WITHOUT_MODULE": "torch"},
     ),
     # -- signals ---------------------------------------------------------------------------------
     Failure(
@@ -614,7 +619,3 @@ FAILURES = (
         "clean_exit", "", when=LOADING_WEIGHTS, act=acts.stop_after(),
     ),
 )  # fmt: skip
-
-BY_NAME = {failure.name: failure for failure in FAILURES}
-
-__all__ = ["BY_NAME", "ENV", "FAILURES", "FLAGS", "Failure", "both"]

@@ -44,7 +44,7 @@ REFUSALS = {
     "bad-token": Refusal(401, "", "Invalid credentials in Authorization header"),
     "missing": Refusal(404, "RepoNotFound", "Repository not found"),
     "revision": Refusal(404, "RevisionNotFound", "Invalid rev id: nope"),
-    "broken": Refusal(500, "", "Internal Error - We're working hard to fix this as soon as possible!"),
+    "broken": Refusal(500, "", "Internal Error - We're working hard to fix this"),
     "down": Refusal(503, "", "Service Unavailable"),
     "busy": Refusal(429, "", "We had to rate limit your IP"),
     "disabled": Refusal(403, "", "Access to this resource is disabled."),
