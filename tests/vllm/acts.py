@@ -116,12 +116,6 @@ def chat_fails(trial: Trial) -> None:
     assert status >= 400, answer
 
 
-def ask_for_json(trial: Trial) -> None:
-    """A structured answer; it may be refused, and the server must go on."""
-    schema = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
-    complete(trial.document(), timeout=120, model="tiny", response_format=schema)
-
-
 FRIGHTENING = (
     "Find the root cause: torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB.\n"
     "OSError: [Errno 98] Address already in use\n"

@@ -21,7 +21,7 @@ from failures import ENV, FLAGS, Failure
 from fakehub import Hub
 from workplace import Site, wait_for
 
-PATIENCE = 400.0
+PATIENCE = 100.0
 """Seconds that the end of a run may take, from its start or from what was done to it."""
 HOST = "127.0.0.77"
 """A loopback address of its own: every daemon's `port: auto` begins at 8000."""
@@ -59,12 +59,13 @@ class FailureSite(Site):
         self.tiny = self.root / "models" / "tiny"
         subprocess.run([sys.executable, maker, self.tiny], check=True, capture_output=True)
         self.hub = Hub(self.tiny)
-        self.taken = socket.create_server(("127.0.0.1", 0))
+        self.taken = socket.create_server((HOST, 0))
         self.groups: list[Path] = []
         self.definitions = {failure.name: self._prepare(failure) for failure in failures}
         defaults = {
             "host": HOST,
             "port": "auto",
+            "gpus": "none",  # else one would wait until another has loaded
             "autostart": False,
             "restart": "never",
             "health": {"interval": "2s", "inference": "off", "start_timeout": "30m"},
@@ -157,7 +158,11 @@ class Trial:
             self._wait_for(self.failure.when)
         if self.failure.act is not None:
             self.failure.act(self)
-        document = wait_for(self._ended, f"{self.name} to end", PATIENCE)
+        try:
+            document = wait_for(self._ended, f"{self.name} to end", PATIENCE)
+        except AssertionError as error:
+            self.stop()
+            raise AssertionError(f"{error}\n{self.site.log(self.name)[-4000:]}") from None
         seconds = time.monotonic() - begun
         return Outcome(document, Path(self.site.state.log(self.name)).read_bytes(), seconds)
 
