@@ -12,7 +12,7 @@ from typing import Any
 
 RECORDINGS = Path(__file__).parent / "recordings"
 INDEX = RECORDINGS / "index.json"
-_MOST_BYTES = 120_000
+MOST_BYTES = 120_000
 _MARK = re.compile(rb"^\[vllmctl\] .*\n", re.MULTILINE)
 
 
@@ -43,7 +43,7 @@ def signal_name(number: int | None) -> str | None:
 def write(name: str, log: bytes, entry: Mapping[str, Any], places: Mapping[str, str]) -> None:
     """The log, and its entry in the index; the others stay as they are."""
     log = cleaned(log, places)
-    assert len(log) <= _MOST_BYTES, f"{name} has {len(log)} bytes"
+    assert len(log) <= MOST_BYTES, f"{name} has {len(log)} bytes"
     known: dict[str, Any] = json.loads(cleaned(json.dumps(entry).encode(), places))
     (RECORDINGS / f"{name}.log").write_bytes(log)
     document = json.loads(INDEX.read_text())

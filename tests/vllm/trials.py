@@ -21,7 +21,7 @@ from failures import ENV, FLAGS, Failure
 from fakehub import Hub
 from workplace import Site, wait_for
 
-PATIENCE = 100.0
+PATIENCE = 300.0
 """Seconds that the end of a run may take, from its start or from what was done to it."""
 HOST = "127.0.0.77"
 """A loopback address of its own: every daemon's `port: auto` begins at 8000."""
