@@ -9,7 +9,7 @@ EXAMPLE := examples/quickstart.yaml
 EXAMPLES ?= 300
 
 .PHONY: help up down test simulate properties test-vllm kill-matrix kill-steps soak flags lint format
-.PHONY: test-vllm-slow bench docs wheel clean
+.PHONY: test-vllm-slow test-vllm-failures recordings bench docs wheel clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/:.*  ## /\t/' | expand -t 14
@@ -47,6 +47,14 @@ test-vllm: $(STAMP)  ## The tests against real vLLM (CPU), set up in a cache out
 test-vllm-slow: $(STAMP)  ## A hung engine, and a slow one that is left alone for ten minutes
 	@vllm=$$($(PYTHON) scripts/setup-vllm) && VLLMCTL_TEST_SLOW_SECONDS=600 VLLMCTL_TEST_VLLM="$$vllm" \
 		$(BIN)/pytest -v -m vllm tests/vllm/test_real_hang.py
+
+test-vllm-failures: $(STAMP)  ## Every failure of real vLLM in the table, under vllmctl (NAMES="a or b")
+	@vllm=$$($(PYTHON) scripts/setup-vllm) && VLLMCTL_TEST_SHARE=1 VLLMCTL_TEST_VLLM="$$vllm" \
+		$(BIN)/pytest -v tests/vllm/test_real_failures.py $(if $(NAMES),-k "$(NAMES)")
+
+recordings: $(STAMP)  ## The same, and write down what they print
+	@VLLMCTL_RECORD=1 $(MAKE) --no-print-directory test-vllm-failures
+
 
 SECONDS ?= 600
 MODELS ?= 50

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from vllmctl.core.observed import Diagnosis, Evidence, Exit
 from vllmctl.vllm.diagnosis.classes import CLASSES
 from vllmctl.vllm.diagnosis.reading import Finding, Reading
-from vllmctl.vllm.diagnosis.rules import GUESS, LIKELY
+from vllmctl.vllm.diagnosis.rules import GUESS, LIKELY, SURE
 
 LONGEST_CAUSE = 240
 """Characters of a log's line in a sentence."""
@@ -43,6 +43,8 @@ def judge(exit: Exit, reading: Reading, was_ready: bool) -> Diagnosis:
             return Diagnosis("clean_exit", True, "a signal from outside asked it to end")
         if exit.code in (0, None) and _left_by_itself(reading):
             return Diagnosis("clean_exit", True, "it shut down by itself, and nothing had failed")
+    if exit.code == 0 and not was_ready and finding and finding.rule.weight < SURE:
+        finding = None  # a start that fails does not exit so
     if finding is not None:
         failed_to_start = not was_ready and exit.signal is None and exit.code != 0
         return _found(finding, certain=failed_to_start and _is_first(finding, reading))

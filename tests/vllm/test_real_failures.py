@@ -1,0 +1,71 @@
+"""Each failure of real vLLM, made again under supervision: the status says what it was.
+
+`make test-vllm` runs some of them, `make test-vllm-failures` all; `make recordings` also writes
+the logs into `recordings/`. A start takes half a minute on two cores, so two failures are under
+way at a time, and each test waits for its own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from vllm.failures import FAILURES, Failure
+from vllm.trials import FailureSite, Outcome, Trial, possible, record
+
+AT_A_TIME = 2
+SHARE = int(os.environ.get("VLLMCTL_TEST_SHARE", "8"))
+"""Every so many of them are made; `make test-vllm-failures` makes all, in most of an hour."""
+CHOSEN = FAILURES[::SHARE]
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(7200)]
+
+
+@dataclass(frozen=True, slots=True)
+class Trials:
+    site: FailureSite
+    outcomes: Mapping[str, Future[Outcome]]
+    """By the failure's name; those that this machine cannot make are not in it."""
+
+
+@pytest.fixture(scope="module")
+def trials(request: pytest.FixtureRequest) -> Iterator[Trials]:
+    """The failures of all tests that were chosen, some at a time, in their order."""
+    vllm = os.environ.get("VLLMCTL_TEST_VLLM")
+    if not vllm:
+        pytest.skip("no real vLLM here: `make test-vllm` sets it up")
+    chosen = possible(
+        item.callspec.params["failure"]
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and item.module is request.module
+    )
+    site = FailureSite(vllm, chosen)
+    pool = ThreadPoolExecutor(AT_A_TIME)
+    try:
+        yield Trials(site, {one.name: pool.submit(Trial(site, one).run) for one in chosen})
+    finally:
+        pool.shutdown(cancel_futures=True)
+        site.close()
+
+
+def diagnosis_of(outcome: Outcome) -> dict[str, Any]:
+    """What vllmctl says of the end: the one place where it is asked."""
+    found: dict[str, Any] = outcome.document["last_exit"]["diagnosis"]
+    return found
+
+
+@pytest.mark.parametrize("failure", CHOSEN, ids=lambda failure: failure.name)
+def test_status_says_why_it_ended(failure: Failure, trials: Trials) -> None:
+    if failure.name not in trials.outcomes:
+        pytest.skip(failure.impossible())
+    outcome = trials.outcomes[failure.name].result()
+    if os.environ.get("VLLMCTL_RECORD"):
+        record(trials.site, failure, outcome)
+    found = diagnosis_of(outcome)
+    assert (found["class"], found["retry"]) == (failure.diagnosis, failure.retry), found
+    said = [found["cause"], *(evidence["text"] for evidence in found["evidence"])]
+    assert any(failure.words in text for text in said), found
