@@ -26,7 +26,7 @@ def test_a_real_log_gets_its_class_and_the_root_line(name: str) -> None:
     assert any(expected["words"] in text for text in said)
     for evidence in diagnosis.evidence:
         line = log.split(b"\n")[evidence.line - 1].decode()
-        assert line.rstrip("\r").endswith(evidence.text)
+        assert evidence.text in line
 
 
 @pytest.mark.parametrize("name", NAMES)

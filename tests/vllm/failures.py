@@ -224,7 +224,7 @@ FAILURES = (
     Failure(
         "hub-bad-token",
         "the hub does not take the token",
-        "hf_auth", "401 Unauthorized", retry=False,
+        "hf_auth", "Invalid credentials in Authorization header", retry=False,
         model="bad-token/tiny", env=HUB | {"HF_TOKEN": "hf_outofdate"},
     ),
     Failure(
