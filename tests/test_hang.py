@@ -174,7 +174,7 @@ def looks(site: Site, count: int, name: str = "chat") -> set[str]:
         states.add(model["state"])
         return len(times) > count
 
-    wait_for(enough, f"{count} looks at {name}")
+    wait_for(enough, f"{count} looks at {name}", 90)
     return states
 
 

@@ -27,11 +27,3 @@ def test_a_real_log_gets_its_class_and_the_root_line(name: str) -> None:
     for evidence in diagnosis.evidence:
         line = log.split(b"\n")[evidence.line - 1].decode()
         assert evidence.text in line
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("size", [1, 13, 4096])
-def test_the_size_of_the_chunks_does_not_matter(name: str, size: int) -> None:
-    exit, log = recorded(name)
-    chunks = (log[start : start + size] for start in range(0, len(log), size))
-    assert diagnose(exit, chunks) == diagnose(exit, [log])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
@@ -56,12 +57,11 @@ PREFIXES = {
 
 
 @pytest.mark.parametrize("dress", DRESSES)
-@pytest.mark.parametrize("prefix", PREFIXES)
-@pytest.mark.parametrize("text", TEXTS)
-def test_what_the_program_printed_is_left(text: str, prefix: str, dress: str) -> None:
-    (line,) = undress(7, DRESSES[dress].format(prefix + text))
-    process, level, origin = PREFIXES[prefix]
-    assert line == Line(7, text, process, level, origin)
+def test_what_the_program_printed_is_left(dress: str) -> None:
+    for prefix, text in itertools.product(PREFIXES, TEXTS):
+        (line,) = undress(7, DRESSES[dress].format(prefix + text))
+        process, level, origin = PREFIXES[prefix]
+        assert line == Line(7, text, process, level, origin)
 
 
 @pytest.mark.parametrize("text", TEXTS)

@@ -99,14 +99,14 @@ class ProgressReader:
         for line in lines:
             text = line[:_MAX_LINE].decode(errors="replace")
             self._read(text)
-            self._note(text)
-        self._note(self._rest.decode(errors="replace"))  # who prints dots ends no line
+            if text.strip():
+                self._note(hash("\n".join(_ELAPSED.sub("", one.text) for one in undress(0, text))))
+        if self._rest.strip():
+            self._note(hash(self._rest))  # who prints dots ends no line
         return self.progress != before
 
-    def _note(self, text: str) -> None:
-        said = hash("\n".join(_ELAPSED.sub("", one.text) for one in undress(0, text)).strip())
-        if said not in self._said and text.strip():
-            self.news += 1
+    def _note(self, said: int) -> None:
+        self.news += said not in self._said
         self._said.pop(said, None)
         self._said[said] = None
         if len(self._said) > _REMEMBERED:
