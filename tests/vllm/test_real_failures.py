@@ -19,7 +19,7 @@ from vllm.failures import FAILURES, Failure
 from vllm.trials import FailureSite, Outcome, Trial, possible, record
 
 AT_A_TIME = 2
-SHARE = int(os.environ.get("VLLMCTL_TEST_SHARE", "8"))
+SHARE = int(os.environ.get("VLLMCTL_TEST_SHARE", "16"))
 """Every so many of them are made; `make test-vllm-failures` makes all, in most of an hour."""
 CHOSEN = FAILURES[::SHARE]
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(7200)]
