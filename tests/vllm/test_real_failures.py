@@ -1,4 +1,4 @@
-"""Each failure of real vLLM, made again under supervision: the status says what it was.
+"""Each failure of real vLLM, made again under supervision: `status` and `explain` say what it was.
 
 `make test-vllm` runs some of them, `make test-vllm-failures` all; `make recordings` also writes
 the logs into `recordings/`. A start takes half a minute on two cores, so two failures are under
@@ -8,6 +8,7 @@ way at a time, and each test waits for its own.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ def diagnosis_of(outcome: Outcome) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("failure", CHOSEN, ids=lambda failure: failure.name)
-def test_status_says_why_it_ended(failure: Failure, trials: Trials) -> None:
+def test_status_and_explain_say_why_it_ended(failure: Failure, trials: Trials) -> None:
     if failure.name not in trials.outcomes:
         pytest.skip(failure.impossible())
     outcome = trials.outcomes[failure.name].result()
@@ -67,5 +68,7 @@ def test_status_says_why_it_ended(failure: Failure, trials: Trials) -> None:
         record(trials.site, failure, outcome)
     found = diagnosis_of(outcome)
     assert (found["class"], found["retry"]) == (failure.diagnosis, failure.retry), found
+    explained = trials.site.ok("explain", failure.name)
+    assert re.search(rf"diagnosis +{failure.diagnosis}: ", explained), explained
     said = [found["cause"], *(evidence["text"] for evidence in found["evidence"])]
     assert any(failure.words in text for text in said), found

@@ -23,6 +23,8 @@ from vllmctl.vllm.diagnosis.undress import Line, undress
 LAST_LINES = 3
 LONGEST_EVIDENCE = 1000
 """Characters."""
+_BUSY = next(rule for rule in RULES if rule.name == "gpu_memory_busy")
+"""What an out-of-memory error means whose memory another process holds."""
 _FRAMES = 40
 _PROCESSES = 256
 STALE = 3000
@@ -50,7 +52,6 @@ _ENGINE_SIGNALLED = re.compile(r"\[shutdown\].*received signal")
 """Said of an engine also when its own server ends it, after a failure elsewhere."""
 _LEAVING = re.compile(r"^(?:Application shutdown complete|Finished server process)")
 _CLIENT_ERROR = re.compile(r"Exception in ASGI application")
-_SERVES = re.compile(r"APIServer|ApiServer")
 _REQUEST_LOGGER = re.compile(r"serving|protocol|preprocess|chat_utils|tool_parser|reasoning|logger")
 
 
@@ -170,7 +171,7 @@ class Reading:
     def _note(self, rule: Rule, evidence: Evidence, match: re.Match[str]) -> None:
         hint = rule.hint.format_map(match.groupdict("")) if rule.hint else ""
         if rule.name == "cuda_oom" and held_by_others(match.string):
-            rule = BUSY
+            rule = _BUSY
         key = (rule.name, rule.weight, rule.retry is None)
         if key not in self._found:
             self._found[key] = Finding(rule, evidence, self.ready, hint)
@@ -198,6 +199,3 @@ def _matching(text: str) -> tuple[tuple[Rule, re.Match[str]], ...]:
 
 def _is_inside(pattern: re.Pattern[str], frames: Iterable[str]) -> bool:
     return any(pattern.search(frame) for frame in frames)
-
-
-BUSY = next(rule for rule in RULES if rule.name == "gpu_memory_busy")
