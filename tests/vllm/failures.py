@@ -30,6 +30,7 @@ ENV = {
 }
 """Of every model; GiB the last."""
 HUB = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": "{hub}"}
+UNSEEN = "Failed core proc(s): {}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,9 @@ class Failure:
     words: str
     """Of the root-cause line; empty where the log has none."""
     retry: bool = True
+    unseen: str = ""
+    """The class where vLLM has not waited long enough to see how its process ended. It prints
+    UNSEEN then, and the words are in no line; which of the two, is chance."""
     change: Change = broken.as_it_is
     model: str = "{folder}"
     flags: tuple[str, ...] = ()
@@ -540,7 +544,7 @@ FAILURES = (
     Failure(
         "engine-killed-loading", "SIGKILL of EngineCore while it loads",
         "host_oom", "{'EngineCore': -9}",
-        when=STARTING_ENGINE, act=acts.kill("EngineCore", "KILL"),
+        unseen="engine_dead", when=STARTING_ENGINE, act=acts.kill("EngineCore", "KILL"),
     ),
     Failure(
         "worker-killed-loading", "SIGKILL of the worker while it loads",
