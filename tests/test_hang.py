@@ -6,6 +6,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import threading
@@ -435,8 +436,11 @@ def test_status_and_metrics_show_what_a_model_does(site: Site) -> None:
         assert 0 < shown["kv_cache_use"] <= 1
         assert site.model("other")["serving"] is None
         printed = site.ok("status")
-        assert printed.splitlines()[0].split()[-1] == "LOAD"
-        assert "1 run, 1 wait, " in printed
+        heading, row, *_ = (line.split() for line in printed.splitlines())
+        shown_row = dict(zip(heading, row, strict=True))
+        assert shown_row["REQS"] == "1+1"
+        assert 0 < int(shown_row["TOK/S"]) <= 51
+        assert re.fullmatch(r"\d+%", shown_row["KV"])
         assert metric(site, "model_requests_running", name="chat") == 1
         assert metric(site, "model_requests_waiting", name="chat") == 1
         assert (metric(site, "model_generation_tokens_total", name="chat") or 0) > 5
@@ -478,4 +482,4 @@ def test_figures_end_with_the_run(site: Site) -> None:
     site.ok("stop")
     assert site.model("chat")["serving"] is None
     assert metric(site, "model_requests_running", name="chat") is None
-    assert "LOAD" not in site.ok("status")
+    assert "TOK/S" not in site.ok("status")

@@ -45,6 +45,10 @@ class Keeper:
         """Whether saving the file is enough; False: `reload: manual`."""
         return self._automatic.is_set()
 
+    def is_stale(self) -> bool:
+        """Whether a file was saved since it was read. Blocks: not for the loop."""
+        return self._watched.look() != self._fingerprint
+
     def recall(self) -> bool:
         """Take up the last good reading of an earlier daemon; False if there is none."""
         record = read_record(self._state.last_good_config, ConfigRecord)

@@ -27,6 +27,8 @@ class LogReader:
     def __init__(self, path: str, position: Position | None = None) -> None:
         """`position` None: from the beginning of the oldest file there is."""
         self.path = path
+        self.missed = False
+        """Whether the log was rotated faster than it was read, so that lines may be missing."""
         self._part: Part | None = None
         if position is not None:
             self._open_at(position)
@@ -81,6 +83,7 @@ class LogReader:
         identities = [part.identity for part in parts]
         if self._part is None or self._part.identity not in identities:
             behind = 0
+            self.missed = self.missed or (self._part is not None and len(parts) > 1)
         else:
             behind = identities.index(self._part.identity) + 1
         if behind == len(parts):

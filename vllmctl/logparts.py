@@ -27,6 +27,11 @@ class Part:
         self.identity = (device, inode)
         self.size = size
 
+    @property
+    def changed_at(self) -> float:
+        """When it was last written to, in seconds since the epoch; compressing it is not that."""
+        return os.fstat(self.fd).st_mtime
+
     def read(self, size: int) -> bytes:
         """The next bytes; empty at the end."""
         return os.read(self.fd, size)

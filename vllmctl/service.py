@@ -55,6 +55,7 @@ class SupervisorService:
                     "valid": not self._supervisor.keeper.errors,
                     "errors": _documents(self._supervisor.keeper.errors),
                     "warnings": _documents(self._supervisor.keeper.warnings),
+                    "stale": await asyncio.to_thread(self._supervisor.keeper.is_stale),
                     "reload": "auto" if self._supervisor.keeper.automatic else "manual",
                 },
             },

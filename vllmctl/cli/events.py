@@ -170,6 +170,6 @@ class _Table:
         for event in events:
             at = datetime.fromisoformat(event.at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
             name = plain_text(event.name).ljust(self._name)
-            what = paint(plain_text(event.event), self._event)
+            what = paint(event.event, plain_text(event.event).ljust(self._event))
             print(f"{at}  {name}  {what}  {plain_text(event.sentence)}".rstrip())
         sys.stdout.flush()

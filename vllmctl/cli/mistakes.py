@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Any, TextIO
 
-from vllmctl.cli.output import plain_text
+from vllmctl.cli.output import columns_of, plain_text
 
 _MOST_EXCERPTS = 20
 _LONGEST_FILE = 10_000_000
@@ -26,7 +26,7 @@ def mistakes(found: Iterable[dict[str, Any]], stream: TextIO | None = None) -> s
     for number, mistake in enumerate(found):
         lines.append(plain_text(sentence(mistake)))
         if with_excerpts and number < _MOST_EXCERPTS:
-            lines += _excerpt(mistake, files, _columns(stream))
+            lines += _excerpt(mistake, files, columns_of(stream))
     return "\n".join(lines)
 
 
@@ -46,13 +46,6 @@ def sentence(mistake: dict[str, Any]) -> str:
     if suggestion.startswith("did you mean"):
         return f"{place}: {what} ({suggestion})"
     return f"{place}: {what}; {suggestion}"
-
-
-def _columns(stream: TextIO) -> int:
-    try:
-        return os.get_terminal_size(stream.fileno()).columns or 80  # some say 0
-    except OSError:
-        return 80
 
 
 def _excerpt(mistake: dict[str, Any], files: dict[str, list[str]], columns: int) -> list[str]:

@@ -17,7 +17,8 @@ from vllmctl.cli.context import (
 )
 from vllmctl.cli.launch import ensure_daemon
 from vllmctl.cli.mistakes import mistakes, warn
-from vllmctl.cli.waiting import is_hopeless, is_ready, wait_until
+from vllmctl.cli.output import plain_text
+from vllmctl.cli.waiting import Model, is_hopeless, is_ready, wait_until
 
 
 @click.command("start")
@@ -56,10 +57,19 @@ def wait_for_ready(context: Context, names: list[str], timeout: float | None) ->
         raise Failure("left waiting; the models go on starting", 130) from None
     if gone := sorted(set(names) - {model["name"] for model in models}):
         raise Failure(f"no longer in the file: {', '.join(gone)}", FAILED)
-    failed = [model for model in models if not is_ready(model)]
-    if failed:
-        sentences = [f"{m['name']} is {m['state']}: {m['sentence']}" for m in failed]
-        raise Failure("\n".join(sentences), FAILED)
+    if failed := [model for model in models if not is_ready(model)]:
+        raise Failure("\n".join(map(_obituary, failed)), FAILED)
+
+
+def _obituary(model: Model) -> str:
+    """Why it is not ready, what its log says of it, and where to read on."""
+    name = model["name"]
+    lines = [f"{name} is {model['state']}: {plain_text(model['sentence'])}"]
+    last = model["last_exit"]
+    if last and (evidence := last["diagnosis"]["evidence"]):
+        lines += [f"  line {one['line']} of its log: {plain_text(one['text'])}" for one in evidence]
+    lines.append(f"  `vllmctl explain {name}` says more, `vllmctl tail {name}` shows its log")
+    return "\n".join(lines)
 
 
 def _check_file(context: Context, document: dict[str, Any]) -> None:

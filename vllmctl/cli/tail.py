@@ -13,64 +13,160 @@ import time
 
 import click
 
-from vllmctl.cli.context import NO_SUCH_NAME, Context, Failure, pass_context
+from vllmctl.cli.context import NO_SUCH_NAME, Context, Failure, json_option, pass_context
+from vllmctl.cli.loglines import write_raw
 from vllmctl.control.client import ClientError, NoDaemon
 from vllmctl.core.select import Candidate, UnknownName, select
 from vllmctl.logfile import LogReader, last_lines
 
 POLL = 0.1
-_CONTROLS = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[@-_]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-"""Terminal control sequences (ECMA-48) and control characters, but for tab, newline and return."""
+LINES = 100
+
+
+class Moment(click.ParamType[float]):
+    """`10m` (ago), `14:30`, `2026-11-26T14:30:00Z`; in seconds since the epoch."""
+
+    name = "time"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        from datetime import datetime
+
+        from vllmctl.config.values import parse_duration
+
+        if isinstance(value, float):
+            return value
+        text = str(value).strip()
+        try:
+            return time.time() - parse_duration(text)
+        except ValueError:
+            pass  # then it is a time
+        if re.fullmatch(r"\d\d:\d\d(:\d\d)?", text):
+            text = f"{datetime.now():%Y-%m-%d}T{text}"
+        try:
+            return datetime.fromisoformat(text).timestamp()
+        except (ValueError, OverflowError):
+            right = "write a duration such as 10m, or a time such as 14:30 or 2026-11-26T14:30:00"
+            self.fail(f"{value!r} is no time; {right}", param, ctx)
+
+
+class Pattern(click.ParamType["re.Pattern[bytes]"]):
+    """A regular expression of Python's; without a capital letter it ignores case."""
+
+    name = "pattern"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> re.Pattern[bytes]:
+        if isinstance(value, re.Pattern):
+            return value
+        text = str(value)
+        flags = re.NOFLAG if any(map(str.isupper, text)) else re.IGNORECASE
+        try:
+            return re.compile(text.encode(errors="surrogateescape"), flags)
+        except re.error as error:
+            self.fail(f"{text!r} is no regular expression: {error}", param, ctx)
 
 
 @click.command("tail")
-@click.argument("name")
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @click.option("-f", "--follow", is_flag=True, help="Go on until Ctrl-C, across restarts.")
 @click.option(
     "-n",
     "--lines",
     type=click.IntRange(min=0),
-    default=100,
-    show_default=True,
     metavar="N",
-    help="How many lines.",
+    help=f"How many lines of each. Default: {LINES}; with --since, all.",
 )
+@click.option("--previous", is_flag=True, help="Of the run before the last one.")
+@click.option(
+    "--since",
+    type=Moment(),
+    metavar="TIME",
+    help="What was printed since: 10m (ago), 14:30, 2026-11-26T14:30:00Z.",
+)
+@click.option(
+    "--grep",
+    type=Pattern(),
+    metavar="PATTERN",
+    help="Lines that match a regular expression; all in small letters, it ignores case.",
+)
+@json_option
 @pass_context
-def command(context: Context, name: str, follow: bool, lines: int) -> None:
-    """Show the last lines of a model's log; works without a daemon, too."""
-    path = context.state.log(_instance(context, name))
+def command(
+    context: Context,
+    names: tuple[str, ...],
+    follow: bool,
+    lines: int | None,
+    previous: bool,
+    since: float | None,
+    grep: re.Pattern[bytes] | None,
+    as_json: bool,
+) -> None:
+    """Show the last lines of models' logs; works without a daemon, too.
+
+    Lines of several models are put in the order of time, as far as they tell it, each with the name
+    of its model. On a terminal nothing in them drives it; a pipe gets the bytes as they are. With
+    --json, one object a line.
+    """
+    if previous and (follow or since is not None):
+        other = "--follow" if follow else "--since"
+        raise click.UsageError(f"--previous is a run that has ended; it does not go with {other}")
+    chosen = _instances(context, names)
+    if lines is None and since is None:
+        lines = LINES
+    try:
+        if len(chosen) == 1 and not (previous or grep or as_json) and since is None:
+            _show_bytes(context.state.log(chosen[0]), lines or 0, follow)
+            return
+        from vllmctl.cli.tailing import Wanted, show_lines
+
+        paths = {name: context.state.log(name) for name in chosen}
+        show_lines(paths, Wanted(lines, previous, since, grep), follow, as_json)
+    except KeyboardInterrupt:
+        pass  # that is how it is left
+
+
+def _show_bytes(path: str, lines: int, follow: bool) -> None:
+    """One log as it comes, progress bars and all."""
     data, position = last_lines(path, lines)
-    _write(data)
+    write_raw(data)
     if not follow:
         return
     reader = LogReader(path, position)
     try:
         while True:
             data = reader.read()
+            if reader.missed:
+                tell_of_missed(path)
+                reader.missed = False
             if data:
-                _write(data)
+                write_raw(data)
             else:
                 time.sleep(POLL)
-    except KeyboardInterrupt:
-        pass  # that is how it is left
     finally:
         reader.close()
 
 
-def _instance(context: Context, word: str) -> str:
-    """The one instance that the word means: by the daemon's word, or by the logs that there are."""
+def tell_of_missed(path: str) -> None:
+    print(
+        f"vllmctl: {path} was rotated faster than it was read: lines may be missing here",
+        file=sys.stderr,
+    )
+
+
+def _instances(context: Context, words: tuple[str, ...]) -> list[str]:
+    """Those that the words mean: by the daemon's word, or by the logs that there are."""
     try:
         models = context.client.get("/v1/status").body["models"]
         known = [Candidate(m["name"], m["entry"], tuple(m["labels"])) for m in models]
     except (NoDaemon, ClientError):
         known = _from_logs(context.state.logs)
     try:
-        found = select(known, [word])
+        return select(known, words)
     except UnknownName as error:
         raise Failure(str(error), NO_SUCH_NAME) from None
-    if len(found) > 1 and word not in found:
-        raise Failure(f"{word!r} means several: {', '.join(found)}; name one", 2)
-    return word if word in found else found[0]
 
 
 def _from_logs(folder: str) -> list[Candidate]:
@@ -80,11 +176,3 @@ def _from_logs(folder: str) -> list[Candidate]:
         return []
     names = [file.removesuffix(".log") for file in files if file.endswith(".log")]
     return [Candidate(name, name.partition(":")[0]) for name in names]
-
-
-def _write(data: bytes) -> None:
-    """To a pipe as it is; to a terminal without what could drive it."""
-    if sys.stdout.isatty():
-        data = _CONTROLS.sub(b"", data)
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()

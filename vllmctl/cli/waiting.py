@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from vllmctl.cli.context import TIMED_OUT, Context, Failure
-from vllmctl.cli.output import LIVE_STATES, paint, summary
+from vllmctl.cli.output import LIVE_STATES, drives_terminal, paint, summary
 
 POLL = 0.15
 """Seconds between two questions to the daemon."""
@@ -78,7 +78,7 @@ def wait_until(
 
 @contextmanager
 def _display() -> Iterator[Display]:
-    if sys.stdout.isatty():
+    if drives_terminal():
         from vllmctl.cli.live import LiveDisplay
 
         with LiveDisplay() as live:
