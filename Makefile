@@ -9,7 +9,7 @@ EXAMPLE := examples/quickstart.yaml
 EXAMPLES ?= 300
 
 .PHONY: help up down test simulate properties test-vllm kill-matrix kill-steps soak flags lint format
-.PHONY: test-vllm-slow test-vllm-failures recordings bench docs wheel clean
+.PHONY: test-vllm-slow test-vllm-failures recordings screens bench docs wheel clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/:.*  ## /\t/' | expand -t 14
@@ -54,6 +54,9 @@ test-vllm-failures: $(STAMP)  ## Every failure of real vLLM in the table, under 
 
 recordings: $(STAMP)  ## The same, and write down what they print
 	@VLLMCTL_RECORD=1 $(MAKE) --no-print-directory test-vllm-failures
+
+screens: $(STAMP)  ## Write the golden screens of the tests anew
+	@VLLMCTL_TEST_SCREENS=1 $(BIN)/pytest -q tests/test_screens.py
 
 
 SECONDS ?= 600

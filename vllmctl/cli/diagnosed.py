@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
-from vllmctl.cli.output import plain_text
+from vllmctl.cli.output import columns_of, plain_text, wrapped
 
 Rows = list[tuple[str, str]]
+WHOLE = ("command", "log", "url")
 
 
 def diagnosis_rows(diagnosis: dict[str, Any]) -> Rows:
@@ -30,11 +32,18 @@ def diagnosis_rows(diagnosis: dict[str, Any]) -> Rows:
 
 
 def table(rows: Rows, indent: str = "") -> str:
-    """Rows under each other; a label that repeats is written once."""
+    """Rows under each other, as wide as standard output; a label that repeats is written once.
+
+    What somebody may copy from there, a command or a path, is left in one piece.
+    """
     width = max(len(label) for label, _ in rows)
+    room = columns_of(sys.stdout) - len(indent) - width - 2
     lines, before = [], ""
     for label, text in rows:
         shown = "" if label == before else label
-        lines.append(f"{indent}{shown:<{width}}  {plain_text(text)}")
+        text = plain_text(text)
+        for line in [text] if label in WHOLE else wrapped(text, room, indent=""):
+            lines.append(f"{indent}{shown:<{width}}  {line}")
+            shown = ""
         before = label
     return "\n".join(lines)

@@ -8,12 +8,29 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Self
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleDimensions, RenderableType
 from rich.live import Live
+
+
+class _Terminal(Console):
+    """The terminal as it is at this moment: COLUMNS in the environment may be of another one."""
+
+    @property
+    def size(self) -> ConsoleDimensions:
+        try:
+            columns, lines = os.get_terminal_size(sys.stdout.fileno())
+        except OSError:
+            return super().size
+        return ConsoleDimensions(columns or 80, lines or 24)  # some say 0
+
+    @size.setter
+    def size(self, new_size: tuple[int, int]) -> None:
+        raise AttributeError("a terminal has the size that it has")
 
 
 class Display:
@@ -24,7 +41,7 @@ class Display:
     """
 
     def __init__(self, render: Callable[[], RenderableType], *, full_screen: bool = False) -> None:
-        self._console = Console(highlight=False)
+        self._console = _Terminal(highlight=False)
         self._render = render
         self._full_screen = full_screen
         self._handlers = {signal.SIGTSTP: self._suspend, signal.SIGTERM: self._end}

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
+import time
+from datetime import datetime
 from typing import Any
 
 import click
 
 from vllmctl.cli.context import Context, json_option, pass_context
 from vllmctl.cli.diagnosed import Rows, diagnosis_rows, table
-from vllmctl.cli.output import paint, plain_text
+from vllmctl.cli.output import columns_of, paint, plain_text, wrapped
 from vllmctl.core.words import counted, duration
 
 
@@ -33,7 +36,11 @@ def command(context: Context, name: str, as_json: bool) -> None:
 
 
 def _print(model: dict[str, Any], log: str) -> None:
-    click.echo(f"{model['name']} is {paint(model['state'])}: {plain_text(model['sentence'])}")
+    said = f"{model['name']} is {model['state']}: {plain_text(model['sentence'])}"
+    first, *others = wrapped(said, columns_of(sys.stdout))
+    click.echo(first.replace(model["state"], paint(model["state"]), 1))
+    for line in others:
+        click.echo(line)
     rows: Rows = []
     if model["pid"]:
         rows.append(("process", f"pid {model['pid']}, {counted(len(model['pids']), 'process')}"))
@@ -41,12 +48,16 @@ def _print(model: dict[str, Any], log: str) -> None:
         rows.append(("url", model["url"]))
     if model["progress"]:
         rows.append(("progress", _progress(model["progress"])))
+    if model["health"]["message"]:
+        rows.append(("probes", model["health"]["message"]))
+    if model["restarts"]["policy"]:
+        rows.append(("restarts", _restarts(model["restarts"])))
     if model["command"]:
         rows.append(("command", shlex.join(model["command"])))
     rows.append(("log", log))
     click.echo(table(rows, "  "))
     if model["last_exit"]:
-        click.echo(f"Its last run ended at {model['last_exit']['at']}:")
+        click.echo(f"Its last run ended {_when(model['last_exit']['at'])}:")
         click.echo(table(_exit_rows(model["last_exit"], model["command"]), "  "))
 
 
@@ -57,6 +68,25 @@ def _progress(progress: dict[str, Any]) -> str:
     if progress["seconds_left"] is not None:
         said += f"; about {duration(progress['seconds_left'])} left, by its last start"
     return said
+
+
+def _restarts(restarts: dict[str, Any]) -> str:
+    """`on-failure; attempt 2 of 5; 7 since the model is known`"""
+    said = str(restarts["policy"])
+    if restarts["attempt"]:
+        most = "" if restarts["max"] is None else f" of {restarts['max']}"
+        said += f"; attempt {restarts['attempt']}{most}"
+    if restarts["next_at"]:
+        said += f", the next one {_when(restarts['next_at'])}"
+    return f"{said}; {counted(restarts['total'], 'restart')} so far"
+
+
+def _when(at: str) -> str:
+    """`at 2026-11-26 03:12:49, 5 min 3 s ago`, in local time."""
+    moment = datetime.fromisoformat(at).astimezone()
+    ago = time.time() - moment.timestamp()
+    distance = f"{duration(ago)} ago" if ago >= 0 else f"in {duration(-ago)}"
+    return f"at {moment:%Y-%m-%d %H:%M:%S}, {distance}"
 
 
 def _exit_rows(last: dict[str, Any], present: list[str]) -> Rows:

@@ -19,6 +19,8 @@ BAR = 10
 PERCENT = 5
 ROOM_FOR_BARS = 72
 """Columns that a terminal needs for bars beside the words."""
+ROOM_FOR_A_URL = 24
+"""Columns without which the words are broken: what serves must stand there whole."""
 LONGEST_NAME = 16
 """Columns of a name at the most, on a narrow terminal."""
 WIDE = 120
@@ -59,7 +61,10 @@ class LiveDisplay(Display):
         widths = [max(map(len, names), default=0), STATE, *((BAR, PERCENT) if with_bars else ())]
         table = Table.grid(*(Column(width=width, no_wrap=True) for width in widths), padding=(0, 1))
         room = columns - sum(widths) - len(widths)
-        table.add_column(max_width=max(room, 1), no_wrap=True, overflow="ellipsis")
+        if room >= ROOM_FOR_A_URL:
+            table.add_column(max_width=room, no_wrap=True, overflow="ellipsis")
+        else:
+            table.add_column(overflow="fold")
         for name, model in zip(names, self._models, strict=True):
             cells: list[RenderableType] = [
                 Text(name),

@@ -60,16 +60,22 @@ def is_well(model: dict[str, Any]) -> bool:
     return bool(model["state"] == "RUNNING" and not model["health"]["failures"])
 
 
-def wrapped(text: str, columns: int) -> list[str]:
-    """The text in lines of so many columns, broken between words; a long word stays whole."""
+def wrapped(text: str, columns: int, indent: str = "  ") -> list[str]:
+    """The text in lines of so many columns, broken between words; a long word stays whole.
+
+    `indent` stands before all lines but the first.
+    """
     if len(text) <= columns:
         return [text]
     import textwrap
 
     return textwrap.wrap(
-        text, max(columns, 20), subsequent_indent="  ", break_long_words=False,
+        text,
+        max(columns, 20),
+        subsequent_indent=indent,
+        break_long_words=False,
         break_on_hyphens=False,
-    )  # fmt: skip
+    )
 
 
 def summary(model: dict[str, Any]) -> str:

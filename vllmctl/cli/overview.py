@@ -5,6 +5,7 @@ A function of the daemon's document and the time; it prints nothing.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -34,9 +35,9 @@ def overview(document: Document, now: float, columns: int = NO_LIMIT) -> list[st
     that is not well. `now` is in seconds since the epoch."""
     models = document["models"]
     if not models:
-        return [*_on_top(document["daemon"]), "no models: the file names none"]
+        return [*_on_top(document["daemon"], columns), "no models: the file names none"]
     sentences = [line for m in models if not is_well(m) for line in _sentence(m, columns)]
-    return [*_on_top(document["daemon"]), *_table(models, now, columns), *sentences]
+    return [*_on_top(document["daemon"], columns), *_table(models, now, columns), *sentences]
 
 
 def _sentence(model: Document, columns: int) -> list[str]:
@@ -47,28 +48,29 @@ def _sentence(model: Document, columns: int) -> list[str]:
     return lines
 
 
-def _on_top(daemon: Document) -> list[str]:
+def _on_top(daemon: Document, columns: int) -> list[str]:
     """What whoever reads the table must know before; empty if all is as it should be."""
-    config, lines = daemon["config"], []
-    if not config["valid"]:
-        from vllmctl.cli.mistakes import mistakes
-
-        said = f"{config['path']} is not valid; generation {config['generation']} stays in effect:"
-        lines += [said, *mistakes(config["errors"]).split("\n")]
-    elif config.get("stale") and config["reload"] == "manual":  # an older daemon does not say
-        lines.append(
+    config, said = daemon["config"], []
+    if config.get("stale") and config["reload"] == "manual":  # an older daemon does not say
+        said.append(
             f"{config['path']} was saved since it was read (reload: manual); `vllmctl diff` shows "
             "what would change, `vllmctl reload` changes it"
         )
     elif config.get("stale"):
-        lines.append(f"{config['path']} was saved just now and has not been read yet")
+        said.append(f"{config['path']} was saved just now and has not been read yet")
     if daemon["version"] != __version__:
-        lines.append(
+        said.append(
             f"the daemon is version {daemon['version']}, this is {__version__}; `vllmctl shutdown "
             "--keep-models`, `vllmctl start` replace it, and the models go on"
         )
     if daemon["shutting_down"]:
-        lines.append("the daemon is shutting down")
+        said.append("the daemon is shutting down")
+    lines = [line for sentence in said for line in wrapped(sentence, columns)]
+    if not config["valid"]:
+        from vllmctl.cli.mistakes import mistakes
+
+        what = f"{config['path']} is not valid; generation {config['generation']} stays in effect:"
+        lines += [what, *mistakes(config["errors"], sys.stdout).split("\n")]
     return [*lines, ""] if lines else []
 
 
