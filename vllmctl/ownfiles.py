@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 
 _NO_FILE = frozenset({errno.ELOOP, errno.ENXIO, errno.EISDIR})
@@ -52,6 +51,8 @@ def create_own(path: str) -> int:
     except FileNotFoundError:
         pass  # as a rule there is nothing
     except IsADirectoryError:
+        import shutil  # the command line need not pay for it
+
         shutil.rmtree(path)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     return os.open(path, flags, 0o600)

@@ -155,5 +155,6 @@ def shim_command(name: str) -> list[str]:
     It leaves by `_exit`: the exit record is written, and the daemon waits for its end.
     """
     folder = os.path.dirname(os.path.dirname(shim.__file__))
-    code = f"import sys; sys.path.append({folder!r}); import os, shim; os._exit(shim.main())"
+    path = f"import sys; sys.path.append({folder!r})"
+    code = f"{path}; import os; from shim.main import main; os._exit(main())"
     return [sys.executable, "-I", "-S", "-c", code, SHIM_NAME, name]

@@ -6,12 +6,11 @@ import json
 import re
 import sys
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from itertools import cycle
 
 from vllmctl.cli.output import colour
 
-_CONTROLS = re.compile(
+_CONTROLS = (
     rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[@-_]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
     rb"|\xc2[\x80-\x9f]|\xe2\x80[\xaa-\xae]|\xe2\x81[\xa6-\xa9]"
 )
@@ -53,10 +52,12 @@ def prefixed_writer(names: Sequence[str]) -> Writer:
 
 def json_writer(name: str, at: float, line: bytes) -> None:
     """One object a line."""
+    from datetime import UTC, datetime
+
     moment = datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z") if at else None
     document = {"name": name, "at": moment, "line": line.decode(errors="replace")}
     sys.stdout.buffer.write(json.dumps(document, ensure_ascii=False).encode() + b"\n")
 
 
 def _harmless(data: bytes) -> bytes:
-    return _CONTROLS.sub(b"", data) if sys.stdout.isatty() else data
+    return re.sub(_CONTROLS, b"", data) if sys.stdout.isatty() else data
