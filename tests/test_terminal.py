@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -220,3 +221,17 @@ def test_a_long_line_is_shown_around_the_mistake(terminal: Terminal, site: Site)
     assert "restart: sometimes" in shown[line]
     assert shown[line][shown[line + 1].index("^") :].startswith("sometimes")
     assert max(len(text) for text in shown) <= 60
+
+
+def test_ctrl_c_while_the_daemon_is_started_says_what_goes_on(
+    site: Site, terminal: Terminal
+) -> None:
+    """It is held up by somebody who holds its lock, as an ending daemon does."""
+    site.simulate(chat={})
+    site.state.prepare()
+    with open(site.state.lock, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        child = terminal.run("start")
+        wait_for(lambda: "already runs on" in site.daemon_log(), "the daemon to be refused")
+        child.sendintr()
+        assert "a daemon that was being started goes on" in terminal.ends(child, 130)

@@ -32,7 +32,11 @@ def command(context: Context, names: tuple[str, ...], no_wait: bool, timeout: fl
     Without a NAME: every model of the file whose `autostart` is not off. A model that was stopped
     by hand is started again; one that is FATAL or in BACKOFF gets a fresh start.
     """
-    new = ensure_daemon(context)
+    try:
+        new = ensure_daemon(context)
+    except KeyboardInterrupt:
+        what = "a daemon that was being started goes on, with its models"
+        raise Failure(f"left; {what}", 130) from None
     document = context.status()
     _check_file(context, document)
     if new:
