@@ -23,6 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import commands
 import hundred
 import reload
 import rivals
@@ -34,19 +35,15 @@ from measure import (
     both,
     memory,
     shuffled,
-    time_process,
-    time_python,
 )
 from rivals import Rival, Supervisord, Vllmctl, quiet_models
 
 MODELS = 5
-STATUS_REPETITIONS = 30
 RESTART_REPETITIONS = 20
 IDLE_SECONDS = 20.0
 SETTLE = 2.0
 """Seconds between a start and the measurement of idleness: imports, first probes."""
 
-STATUS_RATIO = 1.0
 RESTART_RATIO = 1 / 20
 SHIM_MIB = 12.0
 IDLE_PERCENT = 0.1
@@ -63,33 +60,6 @@ RESULTS = Path(__file__).parent / "results"
 def sleepers() -> rivals.Programs:
     """Programs that do nothing."""
     return {f"sleeper-{number}": ["sleep", "100000"] for number in range(1, MODELS + 1)}
-
-
-# -- status ----------------------------------------------------------------------------------
-
-
-def measure_status(folder: Path) -> Part:
-    """The whole process of `status`, from its start to its end."""
-    programs = sleepers()
-    with both(folder, quiet_models(programs), programs) as pair:
-        times: dict[str, list[float]] = {rival.label: [] for rival in pair}
-        for rival in pair:
-            time_status(rival)  # modules are compiled, files are in memory
-        for _ in range(STATUS_REPETITIONS):
-            for rival in shuffled(pair):
-                times[rival.label].append(time_status(rival))
-        bare = Sample("python -c pass", "ms", tuple(time_python() for _ in range(10)))
-    ours = Sample("vllmctl status", "ms", tuple(times[Vllmctl.label]))
-    theirs = Sample("supervisorctl status", "ms", tuple(times[Supervisord.label]))
-    target = Target(
-        "vllmctl status ÷ supervisorctl status", ours.median / theirs.median, STATUS_RATIO
-    )
-    return Part(f"status of {MODELS} programs", (ours, theirs, bare), (target,))
-
-
-def time_status(rival: Rival) -> float:
-    """Milliseconds of one `status`."""
-    return time_process(rival.status_command())
 
 
 # -- restart ---------------------------------------------------------------------------------
@@ -205,7 +175,7 @@ def processor_seconds(pid: int) -> float:
 # -- the whole -------------------------------------------------------------------------------
 
 PARTS: dict[str, Callable[[Path], Part]] = {
-    "status": measure_status,
+    "commands": commands.measure_commands,
     "restart": measure_restart,
     "memory": measure_memory,
     "idle": measure_idle,

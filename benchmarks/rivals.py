@@ -122,8 +122,17 @@ class Vllmctl:
         new.write_text(json.dumps({"models": models}, indent=1) + "\n")
         new.rename(self.file)
 
+    def command(self, *words: str) -> list[str]:
+        """vllmctl on this state directory, from any folder."""
+        return [*self._command[:-1], str(self._root / "state"), *words]
+
+    def completion(self, words: str) -> list[str]:
+        """What a bash asks at a TAB key behind these words."""
+        line = f"vllmctl --state-dir {self._root / 'state'} {words}"
+        return [*script("vllmctl", "vllmctl"), "__complete", "bash", line, " \t\n\"'><=;|&(:"]
+
     def status_command(self) -> list[str]:
-        return [*self._command[:-1], str(self._root / "state"), "status"]
+        return self.command("status")
 
     def daemon_pid(self) -> int:
         return int(self._status()["daemon"]["pid"])
