@@ -36,7 +36,7 @@ from measure import (
     memory,
     shuffled,
 )
-from rivals import Rival, Supervisord, Vllmctl, quiet_models
+from rivals import quiet_models
 
 MODELS = 5
 RESTART_REPETITIONS = 20
