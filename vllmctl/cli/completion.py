@@ -1,0 +1,27 @@
+"""`vllmctl completion`.
+
+The scripts, and what answers them, are in vllmctl/completion.
+"""
+
+from __future__ import annotations
+
+import click
+
+SHELLS = ("bash", "zsh", "fish")
+
+
+@click.command("completion")
+@click.argument("shell", type=click.Choice(SHELLS), metavar="SHELL")
+def command(shell: str) -> None:
+    """Print what makes a shell complete the words of vllmctl: bash, zsh or fish.
+
+    Put `source <(vllmctl completion bash)` into ~/.bashrc, `source <(vllmctl completion zsh)` into
+    ~/.zshrc behind compinit, or `vllmctl completion fish | source` into ~/.config/fish/config.fish.
+    Verbs, options, files, models, instances, labels and the PATHs of `set` are completed.
+    """
+    from pathlib import Path
+
+    from vllmctl import completion
+
+    script = Path(completion.__file__).with_name(f"vllmctl.{shell}")
+    click.echo(script.read_text(encoding="utf-8"), nl=False)

@@ -1,0 +1,44 @@
+"""The words of a line of bash, up to the cursor. Pure.
+
+bash hands over words that are cut at every `:`, `=` and `@` (COMP_WORDBREAKS), and expects the
+answer to begin after the last of them; bash(1), "Programmable Completion". So the line itself is
+read here, by the shell's rules for quotes, and the answer is cut to what bash expects.
+"""
+
+from __future__ import annotations
+
+_BLANK = " \t\n"
+
+
+def words_of(line: str) -> list[str]:
+    """What the shell would make of it, quotes and backslashes removed; the last is where the
+    cursor is, and is empty after a blank. A quote that is not closed yet goes on to the end."""
+    words: list[str] = []
+    word: list[str] | None = None
+    quote = ""
+    characters = iter(line)
+    for character in characters:
+        if character == "\\" and quote != "'":
+            following = next(characters, "")
+            keep = quote == '"' and following not in '"\\$`'
+            word = [*(word or []), ("\\" if keep else "") + following]
+        elif quote:
+            if character == quote:
+                quote = ""
+            else:
+                word = [*(word or []), character]
+        elif character in "'\"":
+            quote = character
+            word = word or []
+        elif character in _BLANK:
+            if word is not None:
+                words.append("".join(word))
+            word = None
+        else:
+            word = [*(word or []), character]
+    return [*words, "".join(word or [])]
+
+
+def already_there(word: str, breaks: str) -> int:
+    """How many characters at the word's beginning bash keeps, and does not want to hear again."""
+    return max((word.rfind(one) + 1 for one in ":=@" if one in breaks), default=0)
