@@ -1,7 +1,7 @@
 """The words of a line of bash, up to the cursor. Pure.
 
 bash hands over words that are cut at every `:`, `=` and `@` (COMP_WORDBREAKS), and expects the
-answer to begin after the last of them; bash(1), "Programmable Completion". So the line itself is
+answer to begin at the last of them; bash(1), "Programmable Completion". So the line itself is
 read here, by the shell's rules for quotes, and the answer is cut to what bash expects.
 """
 
@@ -40,5 +40,8 @@ def words_of(line: str) -> list[str]:
 
 
 def already_there(word: str, breaks: str) -> int:
-    """How many characters at the word's beginning bash keeps, and does not want to hear again."""
-    return max((word.rfind(one) + 1 for one in ":=@" if one in breaks), default=0)
+    """How many characters at the word's beginning bash keeps, and does not want to hear again.
+
+    An `@` begins a word, and belongs to it (readline's rl_special_prefixes)."""
+    ends = [word.rfind(one) + 1 for one in ":=" if one in breaks]
+    return max(0, *ends, word.rfind("@") if "@" in breaks else 0)
