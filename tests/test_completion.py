@@ -101,6 +101,7 @@ def test_every_option_of_a_verb_is_offered(place: Site, verb: str) -> None:
         ("nonsense ", []),
         ("set ch", ["chat."]),
         ("set de", ["defaults."]),
+        ("set brandnew.", ["brandnew.model"]),
         ("set chat.rep", ["chat.replicas"]),
         ("set chat.health.st", ["chat.health.start_timeout", "chat.health.stall_timeout"]),
         ("set chat.health", ["chat.health", "chat.health."]),
@@ -239,6 +240,51 @@ def test_a_closed_pipe_is_no_trouble(place: Site) -> None:
     words = ["sh", "-c", script, "sh", *COMMAND]
     done = subprocess.run(words, env=place.environ, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+def test_a_directory_that_is_gone_is_no_trouble(place: Site) -> None:
+    gone = place.root / "gone"
+    gone.mkdir()
+    script = 'cd "$1" && rmdir "$1" && shift && "$@" __complete fish stop e'
+    words = ["sh", "-c", script, "sh", str(gone), *COMMAND]
+    environ = {**place.environ, "VLLMCTL_CONFIG": ""}
+    done = subprocess.run(words, env=environ, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("words end \n", "")
+
+
+def test_a_very_long_line_is_read_in_time(place: Site) -> None:
+    assert told(place, "bash", f"vllmctl stop {'a' * 100_000}", BREAKS) == ["words end "]
+
+
+def test_the_locale_does_not_matter(place: Site) -> None:
+    place.write("models: {chat: {model: demo/größe}}")
+    place.environ |= {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [*COMMAND, "__complete", "fish", "stop", ""],
+        env=place.environ, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.decode() == "words end \nchat\tdemo/größe\n"
+    assert done.stderr == b""
+
+
+def test_nothing_slow_is_imported_for_an_answer(place: Site) -> None:
+    code = (
+        "import sys; from vllmctl.completion.answer import answer;"
+        "answer(['fish', 'stop', '']); print(*sorted(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=place.environ, capture_output=True, text=True, check=False
+    )
+    slow = {"click", "dataclasses", "rich", "aiohttp", "jsonschema", "msgspec", "asyncio"}
+    assert "vllmctl.completion.known" in done.stderr.split()
+    assert not slow & set(done.stderr.split())
+
+
+@pytest.mark.parametrize("words", [(), ("tcsh",), ("bash", "zsh")])
+def test_a_wrong_shell_is_a_usage_error_in_one_line(place: Site, words: tuple[str, ...]) -> None:
+    done = place.run("completion", *words)
+    assert done.returncode == 2
+    assert re.fullmatch(r"vllmctl: [^\n]*\n", done.stderr)
 
 
 # -- bash's own form -------------------------------------------------------------------------

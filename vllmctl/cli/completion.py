@@ -10,8 +10,15 @@ import click
 SHELLS = ("bash", "zsh", "fish")
 
 
+class Shell(click.Choice[str]):
+    """One of them; the sentence about a missing one is one line."""
+
+    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None) -> str:
+        return f"Write {', '.join(SHELLS[:-1])} or {SHELLS[-1]}."
+
+
 @click.command("completion")
-@click.argument("shell", type=click.Choice(SHELLS), metavar="SHELL")
+@click.argument("shell", type=Shell(SHELLS), metavar="SHELL")
 def command(shell: str) -> None:
     """Print what makes a shell complete the words of vllmctl: bash, zsh or fish.
 

@@ -45,7 +45,7 @@ def answer(words: list[str]) -> int:
     """Print what a shell asked for; always 0, and never a word on standard error."""
     try:
         text = _in_time(AT_MOST, lambda: _answer(words))
-        sys.stdout.buffer.write(os.fsencode(text))
+        sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))  # whatever the locale
         sys.stdout.flush()
     except (Exception, _TooLate, KeyboardInterrupt):
         if os.environ.get("VLLMCTL_DEBUG"):

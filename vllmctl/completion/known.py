@@ -83,15 +83,23 @@ def of_the_file(config: str | None, environ: Mapping[str, str]) -> list[Model]:
     waiting, seen = [path or ""], set[str]()
     while waiting and len(seen) < MOST_FILES:
         file = waiting.pop(0)
-        if os.path.realpath(file) in seen:
+        identity = _identity(file)
+        if identity in seen:
             continue
         document = _document(file)
         if document is None and not seen:
             raise Unknown
-        seen.add(os.path.realpath(file))
+        seen.add(identity)
         models += _models(document or {})
         waiting += _included(document or {}, os.path.dirname(file))
     return models
+
+
+def _identity(path: str) -> str:
+    try:
+        return os.path.realpath(path)
+    except (OSError, ValueError):
+        return path  # the current directory is gone, or no file can have such a name
 
 
 def _document(path: str) -> dict[Any, Any] | None:

@@ -14,29 +14,27 @@ def words_of(line: str) -> list[str]:
     """What the shell would make of it, quotes and backslashes removed; the last is where the
     cursor is, and is empty after a blank. A quote that is not closed yet goes on to the end."""
     words: list[str] = []
-    word: list[str] | None = None
-    quote = ""
+    word: list[str] = []
+    begun, quote = False, ""
     characters = iter(line)
     for character in characters:
+        if not quote and character in _BLANK:
+            if begun:
+                words.append("".join(word))
+            word, begun = [], False
+            continue
+        begun = True
         if character == "\\" and quote != "'":
             following = next(characters, "")
             keep = quote == '"' and following not in '"\\$`'
-            word = [*(word or []), ("\\" if keep else "") + following]
-        elif quote:
-            if character == quote:
-                quote = ""
-            else:
-                word = [*(word or []), character]
-        elif character in "'\"":
+            word.append(("\\" if keep else "") + following)
+        elif character == quote:
+            quote = ""
+        elif not quote and character in "'\"":
             quote = character
-            word = word or []
-        elif character in _BLANK:
-            if word is not None:
-                words.append("".join(word))
-            word = None
         else:
-            word = [*(word or []), character]
-    return [*words, "".join(word or [])]
+            word.append(character)
+    return [*words, "".join(word)]
 
 
 def already_there(word: str, breaks: str) -> int:

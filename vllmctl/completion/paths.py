@@ -51,7 +51,9 @@ def to_set(models: Iterable[Model], word: str, grammar: Grammar) -> list[Step]:
     names.setdefault("defaults", "for every model of the file")
     name = _begun(names, word)
     if name is None:
-        return [Step(f"{one}.", says, False) for one, says in names.items()]
+        new = word.rpartition(".")[0]
+        found = [Step(f"{one}.", says, False) for one, says in names.items()]
+        return [*found, Step(f"{new}.model", "a new model", True)] if new else found
     before, node = _walked(name, word, grammar)
     if node is None:
         return []
