@@ -125,11 +125,6 @@ class Vllmctl:
     def status_command(self) -> list[str]:
         return [*self._command[:-1], str(self._root / "state"), "status"]
 
-    def completion_command(self) -> list[str]:
-        """What bash runs for a TAB key behind `vllmctl stop `."""
-        line = f"vllmctl --state-dir {self._root / 'state'} stop "
-        return [*script("vllmctl", "vllmctl"), "__complete", "bash", line, ":"]
-
     def daemon_pid(self) -> int:
         return int(self._status()["daemon"]["pid"])
 
