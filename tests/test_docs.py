@@ -27,9 +27,12 @@ GENERATED = (
     "docs/states.md",
     "docs/recovery.md",
     "docs/models.yaml.md",
-    "man/models.yaml.5",
-    "man/vllmctl.1",
+    "man/man5/models.yaml.5",
+    "man/man1/vllmctl.1",
+    *(f"man/man1/vllmctl-{verb}.1" for verb in cli.VERBS),
+    "vllmctl/completion/table.json",
 )
+MANUAL_PAGES = [name for name in GENERATED if name.startswith("man/")]
 PAGES = sorted(
     [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md")],
     key=lambda page: page.relative_to(ROOT),
@@ -39,6 +42,14 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 def read(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
+
+
+def plain(page: str) -> str:
+    """A manual page without what sets it: as it can be read."""
+    text = re.sub(r"\\f[BIR]|^\.\w+ ?|\\&", "", page, flags=re.MULTILINE)
+    for written, meant in (("\\-", "-"), ("\\(aq", "'"), ("\\(ti", "~"), ("\\[u2026]", "…")):
+        text = text.replace(written, meant)
+    return text
 
 
 def generate(*words: str) -> subprocess.CompletedProcess[str]:
@@ -68,7 +79,7 @@ def test_generating_says_what_is_stale_and_then_leaves_it_alone(tmp_path: Path) 
         assert (tmp_path / name).read_bytes() == (ROOT / name).read_bytes()
 
 
-@pytest.mark.parametrize("name", ["man/models.yaml.5", "man/vllmctl.1"])
+@pytest.mark.parametrize("name", MANUAL_PAGES)
 def test_a_manual_page_is_plain_roff(name: str) -> None:
     macros = {".TH", ".SH", ".SS", ".PP", ".TP", ".B", ".br", ".EX", ".EE", ".nh", ".ad", '.\\"'}
     for line in read(name).splitlines():
@@ -96,7 +107,7 @@ def test_every_state_and_every_move_is_in_the_table_and_the_diagram() -> None:
 @pytest.mark.parametrize("verb", cli.VERBS)
 def test_every_command_is_documented(verb: str) -> None:
     assert re.search(rf"^\| `{verb}\b", read("README.md"), re.MULTILINE)
-    assert re.search(rf"^\.SS \\fBvllmctl {verb}\\fR", read("man/vllmctl.1"), re.MULTILINE)
+    assert f"vllmctl-{verb}(1)\n{cli.VERBS[verb]}\n" in plain(read("man/man1/vllmctl.1"))
 
 
 def test_the_readme_has_no_command_that_is_not_there() -> None:
@@ -127,7 +138,7 @@ def schema() -> dict[str, Any]:
 
 
 def test_every_key_of_the_file_is_documented() -> None:
-    page, man = read("docs/models.yaml.md"), read("man/models.yaml.5")
+    page, man = read("docs/models.yaml.md"), read("man/man5/models.yaml.5")
     for key in [*schema()["properties"], *keys(schema()["$defs"]["model"])]:
         assert re.search(rf"^#+ `{re.escape(key)}`$", page, re.MULTILINE), key
         assert f"\\fB{key}\\fR\n" in man, key
@@ -152,7 +163,7 @@ def test_every_example_of_a_key_is_the_schemas_own() -> None:
 
 
 def test_every_file_of_the_state_directory_is_documented() -> None:
-    page, man = read("docs/architecture.md"), read("man/vllmctl.1")
+    page, man = read("docs/architecture.md"), read("man/man1/vllmctl.1")
     paths = StateDir("")
     for name in (
         paths.lock,
@@ -203,7 +214,7 @@ def test_the_readmes_file_is_valid(tmp_path: Path) -> None:
 
 def test_the_manual_pages_file_is_valid(tmp_path: Path) -> None:
     written = re.search(
-        r"\.SH EXAMPLE\n\.PP\n\.EX\n(.*?)\.EE", read("man/models.yaml.5"), re.DOTALL
+        r"\.SH EXAMPLE\n\.PP\n\.EX\n(.*?)\.EE", read("man/man5/models.yaml.5"), re.DOTALL
     )
     assert written is not None
     file = tmp_path / "models.yaml"

@@ -16,8 +16,9 @@ import vllmctl
 from vllmctl.clock import Stamp
 from vllmctl.core.observed import Cause
 from vllmctl.intent import Intent
+from vllmctl.places import default_path
 from vllmctl.records import DaemonRecord, IntentRecord, read_record, write_record
-from vllmctl.statedir import LockHeld, StateDir, StateDirError, default_path
+from vllmctl.statedir import LockHeld, StateDir, StateDirError
 
 NOBODY = 65534
 MODULES = os.pathsep.join([str(Path(vllmctl.__file__).parents[1]), *filter(None, sys.path)])

@@ -20,7 +20,6 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -36,16 +35,6 @@ class StateDirError(Exception):
 
 class LockHeld(Exception):
     """Another daemon lives on this state directory."""
-
-
-def default_path(environ: Mapping[str, str], uid: int) -> str:
-    """Where the state lies when nobody says: /var/lib for root, the XDG state home for others."""
-    if uid == 0:
-        return "/var/lib/vllmctl"
-    home = environ.get("XDG_STATE_HOME") or os.path.join(
-        environ.get("HOME") or os.path.expanduser("~"), ".local", "state"
-    )
-    return os.path.join(home, "vllmctl")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from functools import partial
 from typing import Any
 
 import click
@@ -34,6 +35,7 @@ VERBS = {
     "schema": "Print the JSON Schema of models.yaml.",
     "daemon": "Run the daemon in the foreground.",
     "shutdown": "End the daemon, and the models with it.",
+    "completion": "Print what makes a shell complete the words of vllmctl.",
 }
 
 
@@ -48,6 +50,7 @@ class _Verbs(click.Group):
             return None
         module = importlib.import_module(f"vllmctl.cli.{cmd_name}")
         command: click.Command = module.command
+        command.format_epilog = partial(_examples, cmd_name)  # type: ignore[method-assign]
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -62,6 +65,16 @@ class _Verbs(click.Group):
             hint = f" (did you mean {close[0]!r}?)" if close else ""
             raise click.UsageError(f"there is no command {args[0]!r}{hint}", ctx)
         return super().resolve_command(ctx, args)
+
+
+def _examples(verb: str, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    """The end of a verb's help; imported only where somebody wants to read it."""
+    from vllmctl.cli.manual import examples_text
+
+    with formatter.section("Examples"):
+        for typed, says in examples_text(verb):
+            formatter.write_text(f"# {says}")
+            formatter.write(f"{'':>{formatter.current_indent}}{typed}\n")
 
 
 @click.group(

@@ -11,7 +11,8 @@ import click
 
 from vllmctl.control.client import Client, ClientError, NoDaemon, Reply
 from vllmctl.core.select import Candidate, UnknownName, select
-from vllmctl.statedir import StateDir, StateDirError, default_path
+from vllmctl.places import config_places, default_path
+from vllmctl.statedir import StateDir, StateDirError
 
 FAILED, USAGE, NOT_RUNNING, NO_SUCH_NAME, INVALID_CONFIG, TIMED_OUT = 1, 2, 3, 4, 5, 6
 
@@ -94,24 +95,6 @@ class Context:
             return select(candidates, words)
         except UnknownName as error:
             raise Failure(str(error), NO_SUCH_NAME) from None
-
-
-def config_places(environ: Any) -> list[str]:
-    """Where models.yaml is looked for, in this order."""
-    home = environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    return [
-        _here("models.yaml"),
-        os.path.join(home, "vllmctl", "models.yaml"),
-        "/etc/vllmctl/models.yaml",
-    ]
-
-
-def _here(name: str) -> str:
-    """Its absolute path; as it is where the current directory was removed."""
-    try:
-        return os.path.abspath(name)
-    except FileNotFoundError:
-        return name
 
 
 class Duration(click.ParamType[float]):
