@@ -113,6 +113,7 @@ MANUALS: Mapping[str, Manual] = {
         examples=(
             ("vllmctl status", "what runs, and why what does not run does not"),
             ("vllmctl status chat", "one of them; the exit code says whether it is RUNNING"),
+            ("vllmctl status --watch", "all the time"),
             ("vllmctl status --json", "for a script"),
         ),
         exits={
@@ -128,10 +129,12 @@ MANUALS: Mapping[str, Manual] = {
     "tail": Manual(
         examples=(
             ("vllmctl tail chat", "its last 100 lines"),
-            ("vllmctl tail -f -n 20 'chat:2'", "those of a replica, and what comes"),
+            ("vllmctl tail -f -n 20 chat embed", "of both, and what comes, each line with its name"),
+            ("vllmctl tail --previous chat", "of the run before the last one"),
+            ("vllmctl tail --since 1h --grep error '*'", "what all of them said of errors"),
         ),
         exits={
-            FAILED: "The log cannot be read.",
+            FAILED: "The log cannot be read, or has no earlier run (--previous).",
             NO_SUCH_NAME: "No model is called so, and without a daemon: none has a log.",
             **_INTERRUPTED,
         },
