@@ -98,7 +98,8 @@ def _real(machine: Machine) -> list[str]:
     chat = choose(machine)
     lines = ["defaults:                      # any key of a model, for all of them"]
     if not machine.on_path and _printable(machine.program):
-        lines.append(f"  executable: {scalar(machine.program)}")
+        # A list: a text with a blank would be taken for several words.
+        lines.append(f"  executable: [{scalar(machine.program)}]")
     lines.append("  restart: on-failure:5        # after 5, 10, 20 … s; never, always, …")
     if machine.hf_home and _printable(machine.hf_home):
         lines.append(f"  env: {{HF_HOME: {scalar(machine.hf_home)}}}")
