@@ -7,100 +7,15 @@ import os
 import resource
 import socket
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pexpect
 import pytest
-from workplace import COMMAND, Site, free_port
+from clinic import Bench, small_disk
+from workplace import COMMAND, Site, free_port, runs, wait_for
 
 MIB = 1024 * 1024
-
-
-class Bench:
-    """A site whose PATH has a vLLM, and a driver's tool that says what the test wants."""
-
-    def __init__(self, site: Site) -> None:
-        self.site = site
-        self.bin = site.root / "bin"
-        self.bin.mkdir()
-        for name in (
-            "HF_TOKEN",
-            "HUGGING_FACE_HUB_TOKEN",
-            "HF_HOME",
-            "HF_HUB_CACHE",
-            "HF_TOKEN_PATH",
-        ):
-            site.environ.pop(name, None)
-        for name in (
-            "HF_HUB_OFFLINE",
-            "TRANSFORMERS_OFFLINE",
-            "CUDA_VISIBLE_DEVICES",
-            "VIRTUAL_ENV",
-        ):
-            site.environ.pop(name, None)
-        site.environ["HOME"] = str(site.root / "home")
-        site.environ["PATH"] = f"{self.bin}:/usr/bin:/bin"
-        self.hub = site.root / "cache" / "huggingface" / "hub"
-
-    def script(self, name: str, text: str) -> Path:
-        path = self.bin / name
-        path.write_text(f"#!/bin/sh\n{text}\n")
-        path.chmod(0o755)
-        return path
-
-    def gpus(self, *free: int, holders: str = "") -> None:
-        """Of 81559 MiB each, as nvidia-smi 570 prints them."""
-        rows = "\n".join(
-            f"echo '{n}, GPU-{n}, NVIDIA H100 80GB HBM3, 570.86.15, 81559, {mib}, Enabled'"
-            for n, mib in enumerate(free)
-        )
-        self.script(
-            "nvidia-smi",
-            f'case "$1" in\n--query-gpu=*)\n{rows}\n;;\n--query-compute-apps=*)\n'
-            f"printf '%s' '{holders}'\n;;\n*) echo '| NVIDIA-SMI 570.86.15   "
-            "Driver Version: 570.86.15   CUDA Version: 12.8 |' ;;\nesac",
-        )
-
-    def vllm(self) -> None:
-        """It prints the help of a vLLM, as its flags are asked for."""
-        flags = ("host", "port", "max-model-len", "gpu-memory-utilization", "tensor-parallel-size")
-        lines = "\n".join(f"  --{flag} {flag.upper().replace('-', '_')}" for flag in flags)
-        self.script("vllm", f"cat <<'END'\nusage: vllm serve\n\noptions:\n{lines}\nEND")
-
-    def cache(self, repo: str, size: int = 4096) -> None:
-        """A whole model, as huggingface_hub lays it down; sparse."""
-        folder = self.hub / f"models--{repo.replace('/', '--')}"
-        snapshot = folder / "snapshots" / "abc"
-        snapshot.mkdir(parents=True)
-        (folder / "refs").mkdir()
-        (folder / "refs" / "main").write_text("abc")
-        (snapshot / "config.json").write_text('{"architectures": ["Qwen3ForCausalLM"]}')
-        with open(snapshot / "model.safetensors", "wb") as file:
-            file.truncate(size)
-
-    def findings(self, *words: str, **keys: Any) -> list[dict[str, Any]]:
-        done = self.site.run("doctor", "--json", *words, **keys)
-        assert "Traceback" not in done.stderr
-        document = json.loads(done.stdout)
-        order = ["ok", "note", "warning", "error"]
-        found: list[dict[str, Any]] = document["findings"]
-        worst = max(order.index(one["severity"]) for one in found)
-        assert document["worst"] == order[worst]
-        assert done.returncode in ((5,) if _invalid(found) else (1,) if worst == 3 else (0,))
-        return found
-
-    def one(self, check: str, severity: str, *words: str, **keys: Any) -> dict[str, Any]:
-        """The one finding of this check that is not fine, or the first that is."""
-        found = [one for one in self.findings(*words, **keys) if one["check"] == check]
-        (first, *rest) = [one for one in found if one["severity"] == severity]
-        assert not rest
-        return first
-
-
-def _invalid(found: list[dict[str, Any]]) -> bool:
-    return any(one["check"] == "config" and one["severity"] == "error" for one in found)
 
 
 @pytest.fixture
@@ -172,7 +87,7 @@ def test_a_driver_that_hangs_is_given_up_on_with_all_that_it_started(bench: Benc
     bench.script("nvidia-smi", f"sleep 1000 & echo $! > {pid}; wait")
     serve(bench, engine="simulator")
     assert "gave no answer within" in bench.one("gpu", "warning")["sentence"]
-    assert not os.path.exists(f"/proc/{pid.read_text().strip()}")
+    wait_for(lambda: not runs(int(pid.read_text())), "what it started to be gone")
 
 
 def test_a_missing_executable(bench: Bench) -> None:
@@ -192,7 +107,7 @@ def test_a_gated_model_without_a_token_and_with_one_in_an_env_file(bench: Bench)
     secret.chmod(0o600)
     serve(bench, model=gated, env_file="secrets.env")
     done = bench.site.run("doctor")
-    assert "a token is set (HF_TOKEN)" in done.stdout
+    assert "a token is set (HF_TOKEN)" in " ".join(done.stdout.split())
     assert "dontshowthis" not in done.stdout + done.stderr
     secret.chmod(0o644)
     assert "secrets.env may be read by everybody" in bench.one("permissions", "warning")["sentence"]
@@ -265,27 +180,21 @@ def test_a_file_that_everybody_may_write(bench: Bench) -> None:
     assert found["remedy"] == f"chmod o-w {bench.site.file}"
 
 
-@pytest.fixture
-def small_disk(site: Site) -> Iterator[Path]:
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a small disk")
-    folder = site.root / "small"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
-    if subprocess.run(mount, check=False).returncode:
-        pytest.skip("no right to mount here")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
+def test_a_disk_without_room_for_weights_and_logs(bench: Bench) -> None:
+    with small_disk(bench.site.root / "small") as disk:
+        serve(bench, env={"HF_HOME": str(disk / "hf")})
+        found = bench.one("model", "error")
+        assert "only 2 MB are free" in found["sentence"]
+        bench.site.environ["VLLMCTL_STATE_DIR"] = str(disk / "state")
+        assert "logs would lose lines" in bench.one("disk", "error")["sentence"]
 
 
-def test_a_disk_without_room_for_weights_and_logs(bench: Bench, small_disk: Path) -> None:
-    serve(bench, env={"HF_HOME": str(small_disk / "hf")})
-    found = bench.one("model", "error")
-    assert "only 2 MB are free" in found["sentence"]
-    bench.site.environ["VLLMCTL_STATE_DIR"] = str(small_disk / "state")
-    assert "logs would lose lines" in bench.one("disk", "error")["sentence"]
+def test_many_models_that_are_fine_take_few_lines(bench: Bench) -> None:
+    bench.site.simulate(**{f"m{n}": {} for n in range(40)})
+    shown = bench.site.run("doctor").stdout
+    assert len(shown.splitlines()) < 40
+    assert "and 34 more that are fine" in shown
+    assert sum(one["check"] == "ports" for one in bench.findings()) == 40
 
 
 def test_an_invalid_file_is_shown_and_the_machine_is_looked_at_all_the_same(bench: Bench) -> None:
@@ -294,7 +203,7 @@ def test_an_invalid_file_is_shown_and_the_machine_is_looked_at_all_the_same(benc
     done = bench.site.run("doctor")
     assert done.returncode == 5
     assert "FAIL  config" in done.stdout
-    assert "models.chat.gpus" in done.stdout.replace("\n", "")
+    assert "models.chat.gpus" in "".join(done.stdout.split())
     assert "1 GPU (NVIDIA H100" in done.stdout
     assert "ok    disk" in done.stdout
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
-from test_doctor_command import Bench
-from workplace import Site
+from clinic import Bench, small_disk
+from workplace import COMMAND, Site
+
+from vllmctl.editing.replace import create
 
 
 @pytest.fixture
@@ -115,3 +119,44 @@ def test_nothing_is_left_behind(bench: Bench) -> None:
     bench.site.run("init")
     bench.site.ok("init", "--force")
     assert [name for name in os.listdir(bench.site.root) if "tmp" in name] == []
+
+
+def test_on_a_full_disk_there_is_nothing_rather_than_half_a_file(bench: Bench) -> None:
+    with small_disk(bench.site.root / "small") as disk:
+        with open(disk / "filler", "wb") as filler:
+            filler.write(b"x" * 2**21)
+        bench.site.environ["VLLMCTL_CONFIG"] = str(disk / "models.yaml")
+        done = bench.site.run("init")
+        assert done.returncode == 1
+        assert done.stderr.endswith("cannot be written: no space left on device\n")
+        assert os.listdir(disk) == ["filler"]
+
+
+def test_in_a_directory_that_was_removed(bench: Bench) -> None:
+    del bench.site.environ["VLLMCTL_CONFIG"]
+    words = " ".join([*COMMAND, "init"])
+    done = subprocess.run(
+        ["bash", "-c", f"mkdir gone; cd gone; rmdir ../gone; {words}"],
+        env=bench.site.environ,
+        cwd=bench.site.root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == "vllmctl: the current directory no longer exists; change to another\n"
+
+
+def test_a_file_system_without_links_will_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refused)
+    place = str(tmp_path / "models.yaml")
+    create(place, "first\n")
+    with pytest.raises(FileExistsError):
+        create(place, "second\n")
+    assert os.listdir(tmp_path) == ["models.yaml"]
+    assert Path(place).read_text() == "first\n"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import textwrap
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -32,6 +32,7 @@ WORDS = {"ok": "ok", "note": "note", "warning": "warn", "error": "FAIL"}
 _COLOURS = {"ok": 32, "warning": 33, "error": 31}
 _WIDEST, _NARROWEST = 100, 40
 _MOST_NAMES = 6
+_MOST_FINE = 6
 
 
 @click.command("doctor")
@@ -92,8 +93,7 @@ def _daemon(context: Context) -> tuple[dict[str, Any] | None, str]:
 
 def show(findings: list[Finding]) -> None:
     """One finding a paragraph: mark, check, model and sentence; then the remedy."""
-    columns = shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else 80
-    width = max(_NARROWEST, min(columns, _WIDEST))
+    width = max(_NARROWEST, min(_columns(), _WIDEST))
     checks = max(len(one.check) for one in findings)
     before = ""
     for one, models in _together(findings):
@@ -111,6 +111,13 @@ def show(findings: list[Finding]) -> None:
     click.echo(_counts(findings))
 
 
+def _columns() -> int:
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or 80  # some say 0
+    except (OSError, ValueError):
+        return 80
+
+
 def _together(findings: list[Finding]) -> list[tuple[Finding, list[str]]]:
     """What is said of several models alike is said once, with their names."""
     groups: dict[tuple[str, str, str, str], tuple[Finding, list[str]]] = {}
@@ -119,7 +126,26 @@ def _together(findings: list[Finding]) -> list[tuple[Finding, list[str]]]:
         _, models = groups.setdefault(key, (one, []))
         if one.model:
             models.append(one.model)
-    return list(groups.values())
+    return _few(list(groups.values()))
+
+
+def _few(rows: list[tuple[Finding, list[str]]]) -> list[tuple[Finding, list[str]]]:
+    """Of what is fine in one check, as much as anybody reads."""
+    from dataclasses import replace
+
+    fine = Counter(one.check for one, _ in rows if one.severity == "ok")
+    shown: Counter[str] = Counter()
+    few: list[tuple[Finding, list[str]]] = []
+    for one, models in rows:
+        if one.severity == "ok":
+            shown[one.check] += 1
+            more = fine[one.check] - _MOST_FINE
+            if more > 1 and shown[one.check] > _MOST_FINE:
+                if shown[one.check] == _MOST_FINE + 1:
+                    few.append((replace(one, sentence=f"and {more} more that are fine"), []))
+                continue
+        few.append((one, models))
+    return few
 
 
 def _list(names: list[str]) -> str:

@@ -24,7 +24,11 @@ def command(context: Context, force: bool, stdout: bool) -> None:
     from vllmctl.doctor.first import first_file, found, simulated
     from vllmctl.doctor.machine import see_machine
 
-    path = os.path.abspath(context.named_config or "models.yaml")
+    try:
+        path = os.path.abspath(context.named_config or "models.yaml")
+    except FileNotFoundError:
+        sentence = "the current directory no longer exists; change to another"
+        raise Failure(sentence) from None
     if not force and not stdout and os.path.lexists(path):
         raise _there(path)
     try:
