@@ -450,6 +450,29 @@ def test_two_models_that_share_a_gpu_in_measure_are_left_alone() -> None:
     assert worst(said(facts, "gpu-memory")) is Severity.OK
 
 
+def test_models_that_take_turns_on_a_gpu_are_warned_about_only() -> None:
+    """`autostart: false`: a person starts one when the other is stopped."""
+    turns = replace(FINE, others=(replace(CHAT, name="night", autostart=False),))
+    assert worst(said(turns, "gpu-memory")) is Severity.WARNING
+    held = replace(gpu0(free=20 * G), processes=STRANGER)
+    daemon = Daemon(True, "0.1.0", FINE.config, pids={4242: "day"})
+    waits = replace(chat(autostart=False), gpus=held, daemon=daemon)
+    assert worst(said(waits, "gpu-memory")) is Severity.WARNING
+    assert worst(said(replace(waits, daemon=Daemon(False)), "gpu-memory")) is Severity.ERROR
+
+
+def test_a_folder_that_everybody_may_write_is_one_in_which_they_may_replace_the_file() -> None:
+    def seen(mode: int, sticky: bool) -> Severity:
+        place = Place("/tmp", mode, 0, sticky)
+        return worst(
+            said(replace(FINE, permissions=Permissions(0, config_folder=place)), "permissions")
+        )
+
+    assert seen(0o777, False) is Severity.ERROR
+    assert seen(0o1777, True) is Severity.OK
+    assert seen(0o755, False) is Severity.OK
+
+
 def test_models_of_a_gpu_that_nobody_asked_about_are_not_told_of() -> None:
     crowd = tuple(replace(CHAT, name=name, gpus=(1,)) for name in ("b", "c"))
     assert worst(said(replace(FINE, others=crowd), "gpu-memory")) is Severity.OK

@@ -98,6 +98,8 @@ class Model:
     gpus: tuple[int, ...] | None = None
     """Those it may use; None: all of them."""
     replicas: int = 1
+    autostart: bool = True
+    """False: somebody starts it when there is room, perhaps in another one's place."""
     host: str = "127.0.0.1"
     port: int | None = None
     """None: auto, or none."""

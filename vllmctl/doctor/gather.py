@@ -182,6 +182,7 @@ class _Seen:
             version=installed_version(program) if program else "",
             gpus=launch.gpus if launch.gpus is not None else _visible(environ),
             replicas=sum(1 for one in all_of_them if one.entry == instance.entry),
+            autostart=instance.policy.autostart,
             host=launch.host,
             port=port,
             holder=None if live or port is None else self._listeners.holder(launch.host, port),

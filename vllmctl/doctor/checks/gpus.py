@@ -173,7 +173,9 @@ def _is_it_free(
         remedy = "end what holds it, choose another GPU, or lower gpu-memory-utilization"
         if ours:
             remedy = "stop that model first, or lower gpu-memory-utilization of both"
-        yield Finding("gpu-memory", Severity.ERROR, said, remedy, model.name)
+        in_turns = ours and not model.autostart
+        severity = Severity.WARNING if in_turns else Severity.ERROR
+        yield Finding("gpu-memory", severity, said, remedy, model.name)
     if enough:
         yield Finding("gpu-memory", Severity.OK, "what it asks for is free", model=model.name)
 
@@ -200,16 +202,22 @@ def _shared(facts: Facts, gpus: Gpus) -> Iterator[Finding]:
     everyone = [model for model in (*facts.models, *facts.others) if wants_gpu(model)]
     for gpu in gpus.gpus:
         there = [model for model in everyone if gpu.index in devices_used(model, gpus)]
-        shares = [share(model) * model.replicas for model in there]
         count = sum(model.replicas for model in there)
-        if count > 1 and sum(shares) > 1.0001 and any(m.name in chosen for m in there):
+        asked = _asked(there)
+        if count > 1 and asked > 1 and any(m.name in chosen for m in there):
+            at_once = _asked([model for model in there if model.autostart]) > 1
             yield Finding(
                 "gpu-memory",
-                Severity.ERROR,
-                f"GPU {gpu.index} is asked for {sum(shares):.2f} of its memory by {_names(there)}",
+                Severity.ERROR if at_once else Severity.WARNING,
+                f"GPU {gpu.index} is asked for {asked:.2f} of its memory by {_names(there)}",
                 "give each a gpu-memory-utilization, together less than 1, or other `gpus`",
                 there[0].name if len(there) == 1 else None,
             )
+
+
+def _asked(models: list[Model]) -> float:
+    """Shares of one GPU, together; 0.9 + 0.1 is 1."""
+    return round(sum(share(model) * model.replicas for model in models), 4)
 
 
 def _names(models: list[Model]) -> str:
