@@ -26,6 +26,7 @@ GENERATOR = ROOT / "scripts" / "generate-docs"
 GENERATED = (
     "docs/states.md",
     "docs/recovery.md",
+    "docs/doctor.md",
     "docs/models.yaml.md",
     "man/man5/models.yaml.5",
     "man/man1/vllmctl.1",
@@ -124,6 +125,14 @@ def test_the_readme_has_every_option_of_a_command(verb: str) -> None:
     for parameter in importlib.import_module(f"vllmctl.cli.{verb}").command.params:
         if parameter.param_type_name == "option":
             assert any(re.search(rf"{name}\b", row) for name in parameter.opts), parameter.opts
+
+
+def test_every_check_of_doctor_is_documented_and_none_is_made_up() -> None:
+    from vllmctl.doctor.finding import CHECKS
+
+    table = read("docs/doctor.md").partition("| check |")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE) == list(CHECKS)
+    assert "(doctor.md)" in read("docs/operating.md")
 
 
 def keys(node: dict[str, Any], prefix: str = "") -> Iterator[str]:

@@ -242,7 +242,7 @@ def test_one_that_is_not_there(tmp_path: Path) -> None:
 def test_one_that_goes_while_it_is_looked_at(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Installations, "_find", lambda *_: str(tmp_path / "gone"))
+    monkeypatch.setattr("vllmctl.vllm.installed.find_program", lambda *_: str(tmp_path / "gone"))
     assert "is not there" in installations(tmp_path).flags(call(tmp_path / "gone")).unasked
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from pages.completion_table import completion_table
+from pages.doctor import doctor_page
 from pages.keys import Schema
 from pages.models_yaml import models_yaml_page
 from pages.models_yaml_man import models_yaml_man
@@ -29,6 +30,7 @@ def pages() -> dict[str, str]:
     return {
         "docs/states.md": states_page(),
         "docs/recovery.md": recovery_page(),
+        "docs/doctor.md": doctor_page(),
         "docs/models.yaml.md": models_yaml_page(schema),
         "man/man5/models.yaml.5": models_yaml_man(schema),
         "man/man1/vllmctl.1": vllmctl_man(),

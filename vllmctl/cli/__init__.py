@@ -32,6 +32,8 @@ VERBS = {
     "unset": "Remove a value, or a model, from models.yaml.",
     "reload": "Make the daemon read models.yaml now.",
     "show": "Show the definition of a model that is in effect, and where each value is from.",
+    "doctor": "Look for what usually goes wrong, before it does.",
+    "init": "Write a first models.yaml for this machine.",
     "schema": "Print the JSON Schema of models.yaml.",
     "daemon": "Run the daemon in the foreground.",
     "shutdown": "End the daemon, and the models with it.",

@@ -129,7 +129,7 @@ MANUALS: Mapping[str, Manual] = {
     "tail": Manual(
         examples=(
             ("vllmctl tail chat", "its last 100 lines"),
-            ("vllmctl tail -f -n 20 chat embed", "of both, and what comes, each line with its name"),
+            ("vllmctl tail -f -n 20 chat embed", "of both, and what comes"),
             ("vllmctl tail --previous chat", "of the run before the last one"),
             ("vllmctl tail --since 1h --grep error '*'", "what all of them said of errors"),
         ),
@@ -182,6 +182,32 @@ MANUALS: Mapping[str, Manual] = {
         files=_FILE_PLACES,
         environment=_COLOUR,
         see_also=("diff", "schema", "set"),
+    ),
+    "doctor": Manual(
+        examples=(
+            ("vllmctl doctor", "the file, this machine, and what each model needs of it"),
+            ("vllmctl doctor chat --json", "what one model needs, for a script"),
+            ("vllmctl doctor --strict", "exit code 1 for a warning, too"),
+        ),
+        exits={
+            0: "Nothing worse than a warning was found; with --strict, than a note.",
+            FAILED: "Something was found that will not work; with --strict, or a warning.",
+            **_NO_NAME,
+            INVALID_CONFIG: "The file has errors, or is not there.",
+            **_INTERRUPTED,
+        },
+        files=_FILE_PLACES,
+        environment=_COLOUR,
+        see_also=("validate", "init", "explain"),
+    ),
+    "init": Manual(
+        examples=(
+            ("vllmctl init", "a ./models.yaml with what this machine has"),
+            ("vllmctl init --stdout", "the same, to look at; nothing is written"),
+        ),
+        exits={FAILED: "The file is there already, cannot be written, or no port is free."},
+        files=(("./models.yaml", "What is written, where nobody names a file."),),
+        see_also=("doctor", "start", "set"),
     ),
     "diff": Manual(
         examples=(

@@ -10,11 +10,15 @@ _PACKAGE = Path(__file__).parents[1]
 
 
 @cache
-def schema_text() -> str:
-    """The schema, as shipped: in the package when installed, beside it in a checkout."""
+def schema_path() -> Path:
+    """Of the schema, as shipped: in the package when installed, beside it in a checkout."""
     for directory in (_PACKAGE, _PACKAGE.parent):
-        try:
-            return (directory / _NAME).read_text(encoding="utf-8")
-        except (FileNotFoundError, NotADirectoryError):
-            pass  # the other form of installation
+        if (directory / _NAME).is_file():
+            return directory / _NAME
     raise FileNotFoundError(f"{_NAME} is missing from the installation of vllmctl")
+
+
+@cache
+def schema_text() -> str:
+    """The schema itself."""
+    return schema_path().read_text(encoding="utf-8")

@@ -143,6 +143,41 @@ def held(path: str) -> Iterator[HeldFile]:
         yield file
 
 
+def create(path: str, text: str) -> None:
+    """A new file, whole or not at all. Raises FileExistsError where there is anything in its
+    place, also a link that leads nowhere; NotReplaced where it cannot be made."""
+    folder = os.path.dirname(path)
+    new = os.path.join(folder, f".vllmctl-{secrets.token_hex(6)}.tmp")
+    with _signals_held():
+        try:
+            fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            with open(fd, "wb") as file:
+                file.write(text.encode())
+                file.flush()
+                os.fsync(fd)
+            _put(new, path)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            raise NotReplaced(f"{path} cannot be written: {_reason(error)}") from None
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(new)
+    _sync_folder(folder)
+
+
+def _put(new: str, path: str) -> None:
+    """link(2) never overwrites; where the file system has no links, nearly never."""
+    try:
+        os.link(new, path)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+            raise
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from None
+        os.rename(new, path)
+
+
 def _hold(path: str) -> int:
     deadline = time.monotonic() + PATIENCE
     while True:

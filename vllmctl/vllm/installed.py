@@ -100,7 +100,7 @@ class Installations:
         answer that lacks one of the `wanted` flags is not relied on, but asked for again.
         """
         try:
-            program = self._find(call)
+            program = find_program(call, self._environ)
             version = installed_version(program)
             key = _identity(program, call, version)
         except FileNotFoundError:  # also where it is replaced just now
@@ -117,19 +117,6 @@ class Installations:
         self._closed = True
         if asked := self._asked:
             _kill(asked)
-
-    def _find(self, call: Call) -> str:
-        """Raises FileNotFoundError where there is nothing that can be executed."""
-        name = call.executable[0]
-        if "/" not in name:
-            found = shutil.which(name, path=call.path or self._environ.get("PATH", os.defpath))
-        else:
-            program = os.path.join(call.workdir, name)
-            usable = os.path.isfile(program) and os.access(program, os.X_OK)
-            found = program if usable else None
-        if found is None:
-            raise FileNotFoundError(name)
-        return found
 
     def _may_be_old(self, answer: Answer, key: str, wanted: Collection[str]) -> bool:
         if answer.unasked or all(name in answer.flags.flags for name in wanted):
@@ -271,6 +258,21 @@ def _identity(program: str, call: Call, version: str) -> str:
         *call.env,
     ]
     return hashlib.sha256(json.dumps(words).encode()).hexdigest()[:24]
+
+
+def find_program(call: Call, environ: Mapping[str, str]) -> str:
+    """Its path, by the model's PATH or else that of `environ`. Raises FileNotFoundError where there
+    is nothing that can be executed."""
+    name = call.executable[0]
+    if "/" not in name:
+        found = shutil.which(name, path=call.path or environ.get("PATH", os.defpath))
+    else:
+        program = os.path.join(call.workdir, name)
+        usable = os.path.isfile(program) and os.access(program, os.X_OK)
+        found = program if usable else None
+    if found is None:
+        raise FileNotFoundError(name)
+    return found
 
 
 def installed_version(program: str) -> str:
