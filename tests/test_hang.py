@@ -385,7 +385,7 @@ def test_a_health_check_ends_when_its_model_does(site: Site) -> None:
 
 def test_a_look_changes_nothing(site: Site) -> None:
     """Not even of a model that fails: only its own probes count."""
-    site.simulate(chat={"health": RARE, "args": {"simulate-unhealthy-after": 0.2}})
+    site.simulate(chat={"health": RARE, "args": {"simulate-unhealthy-after": 2}})
     site.ok("start", "--no-wait")
     site.wait_state("chat", "RUNNING")
     before, client = site.model("chat"), Client(site.state.socket)
