@@ -31,7 +31,7 @@ GENERATED = (
     "man/vllmctl.1",
 )
 PAGES = sorted(
-    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md")],
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")],
     key=lambda page: page.relative_to(ROOT),
 )
 LINK = re.compile(r"\]\(([^)\s]+)\)")
