@@ -1,7 +1,38 @@
-"""`python -m vllmctl` is `vllmctl`."""
+"""The command `vllmctl`, and `python -m vllmctl`.
 
+Ctrl-C must not show a traceback at any moment, so next to nothing is imported before that is seen
+to.
+"""
+
+from __future__ import annotations
+
+import os
 import sys
 
-from vllmctl.cli import main
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+else:
+    import _signal as signal  # what signal.py wraps in enums, which take a while to import
 
-sys.exit(main())
+
+def main() -> int:
+    """Run the command line; its exit code, 130 for Ctrl-C."""
+    interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if interruptible:  # a shell ignores it for what runs in the background: so it stays
+        signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # nothing has been begun
+    from vllmctl.cli import main
+
+    try:
+        if interruptible:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        code = main()
+    except KeyboardInterrupt:  # while an error was told, say
+        code = 130
+    if interruptible:  # the work is done; only Python has to end
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

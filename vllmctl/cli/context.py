@@ -114,6 +114,13 @@ def _here(name: str) -> str:
         return name
 
 
+def in_url(word: str) -> str:
+    """A word as a part of a request's path or query, whatever bytes it was made of."""
+    from urllib.parse import quote
+
+    return quote(word.encode("utf-8", "surrogateescape"), safe="")
+
+
 class Duration(click.ParamType[float]):
     """`90`, `90s`, `5m`, `1h30m`, as in the file; in seconds."""
 

@@ -387,7 +387,7 @@ def _measured(prompt: str | list[Any]) -> tuple[int, int]:
 
 
 def _encoding(name: object) -> Callable[[list[float]], list[float] | str]:
-    """How an embedding is sent: numbers, or the base64 of their float32, as openai's client asks."""
+    """How an embedding is sent: numbers, or their float32 in base64, as openai's client asks."""
     if name in (None, "float"):
         return lambda numbers: numbers
     if name == "base64":
