@@ -9,7 +9,7 @@ EXAMPLE := examples/quickstart.yaml
 EXAMPLES ?= 300
 
 .PHONY: help up down test simulate properties test-vllm kill-matrix kill-steps soak flags lint format
-.PHONY: test-vllm-slow test-vllm-failures recordings screens bench docs wheel clean
+.PHONY: test-vllm-slow test-vllm-failures recordings screens bench docs picture wheel clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/:.*  ## /\t/' | expand -t 14
@@ -85,6 +85,9 @@ format: $(STAMP)  ## Bring the code into shape
 
 docs: $(STAMP)  ## Write the parts of the documentation that are made from the code
 	@$(BIN)/python scripts/generate-docs
+
+picture: $(STAMP)  ## Draw the picture of README from a real run; takes ports 8001 to 8003
+	@$(BIN)/python scripts/make-picture
 
 bench: $(STAMP)  ## Speed and size, side by side with supervisord
 	@$(BIN)/pip install -q --disable-pip-version-check supervisor

@@ -35,7 +35,7 @@ GENERATED = (
 )
 MANUAL_PAGES = [name for name in GENERATED if name.startswith("man/")]
 PAGES = sorted(
-    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md")],
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")],
     key=lambda page: page.relative_to(ROOT),
 )
 LINK = re.compile(r"\]\(([^)\s]+)\)")

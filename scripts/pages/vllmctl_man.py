@@ -49,6 +49,12 @@ def vllmctl_man() -> str:
     for code, meaning in EXIT_CODES.items():
         page.term(str(code), f"{meaning}.")
     page.text("Errors go to standard error: `vllmctl: `, one sentence, and the remedy.")
+    page.text(
+        "Who reads the output changes no exit code. Commands that follow (tail -f, events -f, "
+        "status --watch) end with 0 when their reader has left (`| head`); all others finish what "
+        "they do. Output that cannot be written (a full disk) is a failure. A signal ends a "
+        "command as the system does: a shell says 143 for SIGTERM. Its models live on."
+    )
     page.section("ENVIRONMENT")
     for variable, says in {**options_in_the_environment(), **ENVIRONMENT}.items():
         page.term(variable, says)

@@ -16,7 +16,7 @@ from vllmctl.config import quick
 from vllmctl.config.document import parse
 from vllmctl.config.errors import Problems
 
-EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").rglob("*.yaml"))
 pytestmark = pytest.mark.skipif(quick.CParser is None, reason="there is no libyaml here")
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from vllmctl import __version__
+from vllmctl.cli import streams
 from vllmctl.cli.context import Context, Failure
 
 VERBS = {
@@ -40,6 +41,9 @@ VERBS = {
     "completion": "Print what makes a shell complete the words of vllmctl.",
 }
 
+FOLLOWING = frozenset({"events", "status", "tail"})
+"""Verbs that may go on for ever. They end when nobody reads; the others, when they are done."""
+
 
 class _Verbs(click.Group):
     """Knows every verb's name and help without importing it."""
@@ -50,6 +54,8 @@ class _Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
             return None
+        if cmd_name not in FOLLOWING:
+            streams.outlive_reader()
         module = importlib.import_module(f"vllmctl.cli.{cmd_name}")
         command: click.Command = module.command
         command.format_epilog = partial(_examples, cmd_name)  # type: ignore[method-assign]
@@ -107,10 +113,16 @@ def cli(ctx: click.Context, config: str | None, state_dir: str | None) -> None:
 
 def main() -> int:
     """Run the command line; returns its exit code. Errors are one sentence on standard error."""
-    if sys.stdout is None:  # closed (`>&-`): what would be printed is not wanted
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for as long as this lives
+    streams.prepare()
     try:
-        result = cli.main(standalone_mode=False)
+        return _run()
+    finally:
+        streams.flush()
+
+
+def _run() -> int:
+    try:
+        result = cli.main(_words(), standalone_mode=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except Failure as failure:
@@ -123,12 +135,12 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # The reader has left (`| head`): say nothing, and keep Python from flushing at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return _unread()
     except SystemExit:
-        return 0  # click's way of saying the same of a command that was still printing
+        return _unread()  # click's way of saying the same of a command that was still printing
     except OSError as error:
+        if error.filename is None:
+            streams.give_up(sys.stdout)
         return _complain(f"{error.filename or 'standard output'}: {error.strerror}", 1)
     except Exception as error:  # the last resort: a bug must still end in a sentence
         if os.environ.get("VLLMCTL_DEBUG"):
@@ -139,7 +151,21 @@ def main() -> int:
         )
 
 
+def _words() -> list[str]:
+    """The arguments, read as UTF-8 as models.yaml is, whatever the locale says."""
+    return [os.fsencode(word).decode("utf-8", "surrogateescape") for word in sys.argv[1:]]
+
+
+def _unread() -> int:
+    """Who reads a verb that follows has left (`| head`): that is how it is ended."""
+    streams.give_up(sys.stdout)
+    return 0
+
+
 def _complain(sentence: str, code: int) -> int:
     if sentence:
-        print(f"vllmctl: {sentence}", file=sys.stderr)
+        try:
+            print(f"vllmctl: {sentence}", file=sys.stderr, flush=True)
+        except OSError:
+            streams.give_up(sys.stderr)  # nobody to tell; the exit code says it
     return code

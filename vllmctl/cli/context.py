@@ -97,6 +97,13 @@ class Context:
             raise Failure(str(error), NO_SUCH_NAME) from None
 
 
+def in_url(word: str) -> str:
+    """A word as a part of a request's path or query, whatever bytes it was made of."""
+    from urllib.parse import quote
+
+    return quote(word.encode("utf-8", "surrogateescape"), safe="")
+
+
 class Duration(click.ParamType[float]):
     """`90`, `90s`, `5m`, `1h30m`, as in the file; in seconds."""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from vllmctl.cli.context import FAILED, Context, json_option, pass_context
+from vllmctl.cli.context import FAILED, Context, in_url, json_option, pass_context
 from vllmctl.cli.mistakes import warn
 
 
@@ -22,10 +22,8 @@ def command(context: Context, file: str | None, as_json: bool) -> int:
     FILE is read in the place of the daemon's own file. The exit code is 0 if nothing would change,
     and 1 if something would, as with diff(1).
     """
-    from urllib.parse import quote
-
     path = file or context.named_config
-    query = f"?file={quote(os.path.abspath(path))}" if path else ""
+    query = f"?file={in_url(os.path.abspath(path))}" if path else ""
     document = context.ask("GET", f"/v1/diff{query}").body
     changes = [change for change in document["changes"] if change["action"] != "keep"]
     if as_json:

@@ -7,7 +7,6 @@ is, and following it across rotation and daemon restarts needs nobody else.
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime
@@ -23,6 +22,7 @@ from vllmctl.cli.context import (
     pass_context,
 )
 from vllmctl.cli.output import paint, plain_text
+from vllmctl.cli.streams import wait_beside_reader
 from vllmctl.control.client import ClientError, NoDaemon
 from vllmctl.core.lifecycle import State
 from vllmctl.core.select import Candidate, UnknownName, select
@@ -80,7 +80,7 @@ def command(
             if events := reader.read():
                 show([event for event in events if chosen is None or event in chosen])
             else:
-                time.sleep(POLL)
+                wait_beside_reader(POLL)
     except KeyboardInterrupt:
         pass  # that is how it is left
     finally:

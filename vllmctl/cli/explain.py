@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from vllmctl.cli.context import Context, json_option, pass_context
+from vllmctl.cli.context import Context, in_url, json_option, pass_context
 from vllmctl.cli.diagnosed import Rows, diagnosis_rows, table
 from vllmctl.cli.output import columns_of, paint, plain_text, wrapped
 from vllmctl.core.words import counted, duration
@@ -23,9 +23,7 @@ from vllmctl.core.words import counted, duration
 @pass_context
 def command(context: Context, name: str, as_json: bool) -> None:
     """Say why a model is in its state, how it ended last and why, and what happens next."""
-    from urllib.parse import quote
-
-    models = context.ask("GET", f"/v1/models/{quote(name, safe='')}").body["models"]
+    models = context.ask("GET", f"/v1/models/{in_url(name)}").body["models"]
     if as_json:
         click.echo(json.dumps({"models": models}, indent=2, ensure_ascii=False))
         return

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from vllmctl.cli.context import Context, json_option, pass_context
+from vllmctl.cli.context import Context, in_url, json_option, pass_context
 from vllmctl.cli.output import plain_text
 
 
@@ -22,9 +22,7 @@ def command(context: Context, name: str, as_json: bool) -> None:
 
     Secrets are hidden, and so is what stands in an env_file.
     """
-    from urllib.parse import quote
-
-    reply = context.ask("GET", f"/v1/models/{quote(name, safe='')}/definition").body
+    reply = context.ask("GET", f"/v1/models/{in_url(name)}/definition").body
     definitions = [with_defaults(one) for one in reply["definitions"]]
     if as_json:
         click.echo(json.dumps({"definitions": definitions}, indent=2, ensure_ascii=False))

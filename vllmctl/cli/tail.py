@@ -15,6 +15,7 @@ import click
 
 from vllmctl.cli.context import NO_SUCH_NAME, Context, Failure, json_option, pass_context
 from vllmctl.cli.loglines import write_raw
+from vllmctl.cli.streams import wait_beside_reader
 from vllmctl.control.client import ClientError, NoDaemon
 from vllmctl.core.select import Candidate, UnknownName, select
 from vllmctl.logfile import LogReader, last_lines
@@ -144,7 +145,7 @@ def _show_bytes(path: str, lines: int, follow: bool) -> None:
             if data:
                 write_raw(data)
             else:
-                time.sleep(POLL)
+                wait_beside_reader(POLL)
     finally:
         reader.close()
 

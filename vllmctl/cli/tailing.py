@@ -14,6 +14,7 @@ from operator import itemgetter
 from vllmctl import logparts, logsearch
 from vllmctl.cli.context import FAILED, Failure
 from vllmctl.cli.loglines import Writer, json_writer, plain_writer, prefixed_writer
+from vllmctl.cli.streams import wait_beside_reader
 from vllmctl.cli.tail import POLL, tell_of_missed
 from vllmctl.logfile import LogReader
 from vllmctl.logtime import time_of
@@ -121,4 +122,4 @@ def _follow(followers: list[_Follower], write: Writer) -> None:
                 write(follower.name, time_of(line, now) or now, line)
         sys.stdout.buffer.flush()
         if idle:
-            time.sleep(POLL)
+            wait_beside_reader(POLL)

@@ -13,6 +13,7 @@ import click
 from vllmctl.cli.context import NO_SUCH_NAME, NOT_RUNNING, Failure
 from vllmctl.cli.output import drives_terminal
 from vllmctl.cli.overview import overview
+from vllmctl.cli.streams import wait_beside_reader
 
 INTERVAL = 1.0
 """Seconds between two questions to the daemon."""
@@ -70,7 +71,7 @@ def _print_lines(document: Document, ask: Callable[[], Document]) -> None:
 
 def _next(ask: Callable[[], Document]) -> Document:
     while True:
-        time.sleep(INTERVAL)
+        wait_beside_reader(INTERVAL)
         try:
             return ask()
         except Failure as failure:

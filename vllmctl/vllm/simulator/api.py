@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import queue
+import struct
 import time
-from binascii import crc32, hexlify
+from binascii import b2a_base64, crc32, hexlify
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -184,6 +185,7 @@ class Api:
     def _embeddings(self, request: Request, connection: Connection) -> int:
         body = _object(request.body)
         model = self._model(body)
+        encode = _encoding(body.get("encoding_format"))
         prompts = _prompts(body, "input")
         self._wait_until_awake(connection)
         numbers, tokens = self._engine.submit([length for length, _ in prompts], 1, "stop")
@@ -192,7 +194,7 @@ class Api:
             {
                 "index": index,
                 "object": "embedding",
-                "embedding": [((seed >> 4 * i) % 16 - 8) / 8 for i in range(8)],
+                "embedding": encode([((seed >> 4 * i) % 16 - 8) / 8 for i in range(8)]),
             }
             for index, (_, seed) in enumerate(prompts)
         ]
@@ -382,6 +384,17 @@ def _prompts(body: dict[str, Any], field: str) -> list[tuple[int, int]]:
 def _measured(prompt: str | list[Any]) -> tuple[int, int]:
     words = prompt.split() if isinstance(prompt, str) else prompt
     return max(1, len(words)), crc32(json.dumps(prompt).encode())
+
+
+def _encoding(name: object) -> Callable[[list[float]], list[float] | str]:
+    """How an embedding is sent: numbers, or their float32 in base64, as openai's client asks."""
+    if name in (None, "float"):
+        return lambda numbers: numbers
+    if name == "base64":
+        return lambda numbers: b2a_base64(
+            struct.pack(f"<{len(numbers)}f", *numbers), newline=False
+        ).decode()
+    raise _bad("encoding_format must be 'float' or 'base64'", "encoding_format")
 
 
 def _integer(value: object, field: str, default: int) -> int:
