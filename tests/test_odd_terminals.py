@@ -116,19 +116,28 @@ class Place:
         )
 
     def shell(self, line: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        """A line of bash in which $V is vllmctl; its streams apart."""
+        """A line of bash in which $V is vllmctl; its streams apart. Nothing of it is left."""
         command = " ".join(shlex.quote(word) for word in COMMAND)
-        return subprocess.run(
+        process = subprocess.Popen(
             ["bash", "-c", line.replace("$V", command)],
             env=self.site.environ | environ,
             cwd=self.site.root,
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             encoding="utf-8",
             errors="surrogateescape",
-            timeout=60,
-            check=False,
+            start_new_session=True,
         )
+        try:
+            out, err = process.communicate(timeout=60)
+        finally:
+            try:
+                os.killpg(process.pid, signal.SIGKILL)  # what a failure has left behind
+            except ProcessLookupError:
+                pass  # all of it has ended
+            process.wait()
+        return subprocess.CompletedProcess(line, process.returncode, out, err)
 
     def usual(self, words: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
         """The same with nothing odd about it."""
