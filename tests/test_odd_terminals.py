@@ -1,7 +1,8 @@
 """Every verb where it is not comfortable: pipes that close, streams that are shut, disks that are
 full, odd terminals and encodings, Ctrl-C at any moment.
 
-A verb that is new is found by `VERBS`, and needs a line in COMMANDS.
+A verb that is new is found by `VERBS`, and needs a line in COMMANDS. `make odd-terminals` tries
+every verb with every oddity, `make test` with a third of them.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pexpect
 import pytest
@@ -63,6 +65,22 @@ COMMANDS = {
     "completion": Command(("completion", "bash")),
 }
 DOCUMENTED = {0, 1, 2, 3, 4, 5, 6, 130}
+
+
+def share_of(
+    oddities: Iterable[Any], things: Iterable[str] = tuple(VERBS)
+) -> list[tuple[str, Any]]:
+    """Each thing with its share of the oddities: a third, or with VLLMCTL_TEST_SHARE=1 all.
+
+    The thirds differ, so that every oddity meets a third of the things."""
+    share = int(os.environ.get("VLLMCTL_TEST_SHARE", "3"))
+    odd = list(oddities)
+    return [
+        (thing, one)
+        for i, thing in enumerate(things)
+        for j, one in enumerate(odd)
+        if (i + j) % share == 0
+    ]
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -181,8 +199,7 @@ STREAMS = {
 }
 
 
-@pytest.mark.parametrize("streams", STREAMS)
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize(("verb", "streams"), share_of(STREAMS))
 def test_whoever_listens_the_exit_code_is_the_same(place: Place, verb: str, streams: str) -> None:
     command = COMMANDS[verb]
     assert place.usual(command.words).returncode == command.code, place.usual(command.words)
@@ -284,8 +301,7 @@ ENCODINGS = {
 }
 
 
-@pytest.mark.parametrize("name", ENCODINGS)
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize(("verb", "name"), share_of(ENCODINGS))
 def test_every_encoding_can_say_everything(place: Place, verb: str, name: str) -> None:
     command = COMMANDS[verb]
     done = place.shell(f"$V {shlex.join(command.words)}", **ENCODINGS[name])
@@ -419,8 +435,7 @@ def ends(child: pexpect.spawn[str]) -> tuple[int, str]:
     return (128 + (child.signalstatus or 0) if code is None else code), child.before or ""
 
 
-@pytest.mark.parametrize("name", TERMINALS)
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize(("verb", "name"), share_of(TERMINALS))
 def test_every_terminal_will_do(place: Place, spawn: Spawn, verb: str, name: str) -> None:
     columns, term = TERMINALS[name]
     command = COMMANDS[verb]
@@ -447,8 +462,9 @@ runpy.run_module("vllmctl", run_name="__main__", alter_sys=True)
 """
 
 
-@pytest.mark.parametrize("module", ["vllmctl.cli", "click", "vllmctl.cli.streams", "the verb"])
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize(
+    ("verb", "module"), share_of(["vllmctl.cli", "click", "vllmctl.cli.streams", "the verb"])
+)
 def test_ctrl_c_while_modules_are_imported(place: Place, verb: str, module: str) -> None:
     name = f"vllmctl.cli.{verb}" if module == "the verb" else module
     code = INTERRUPTING.format(name=name, words=list(COMMANDS[verb].words))
@@ -536,8 +552,9 @@ def test_a_second_ctrl_c_is_no_accident(place: Place, busy: Place, spawn: Spawn,
     assert code in (0, 130), said
 
 
-@pytest.mark.parametrize("name", LONG)
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+@pytest.mark.parametrize(
+    ("name", "number"), share_of([signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT], LONG)
+)
 def test_a_signal_ends_it_as_the_system_does(
     place: Place, busy: Place, spawn: Spawn, name: str, number: signal.Signals
 ) -> None:

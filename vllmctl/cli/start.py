@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
@@ -17,7 +18,7 @@ from vllmctl.cli.context import (
 )
 from vllmctl.cli.launch import ensure_daemon
 from vllmctl.cli.mistakes import mistakes, warn
-from vllmctl.cli.output import plain_text
+from vllmctl.cli.output import columns_of, plain_text, wrapped
 from vllmctl.cli.waiting import Model, is_hopeless, is_ready, wait_until
 
 
@@ -67,11 +68,13 @@ def wait_for_ready(context: Context, names: list[str], timeout: float | None) ->
 
 def _obituary(model: Model) -> str:
     """Why it is not ready, what its log says of it, and where to read on."""
-    name = model["name"]
-    lines = [f"{name} is {model['state']}: {plain_text(model['sentence'])}"]
+    name, columns = model["name"], columns_of(sys.stderr)
+    said = f"{name} is {model['state']}: {plain_text(model['sentence'])}"
+    lines = wrapped(said, columns - len("vllmctl: "))
     last = model["last_exit"]
     if last and (evidence := last["diagnosis"]["evidence"]):
-        lines += [f"  line {one['line']} of its log: {plain_text(one['text'])}" for one in evidence]
+        for one in evidence:
+            lines += wrapped(f"  line {one['line']} of its log: {plain_text(one['text'])}", columns)
     lines.append(f"  `vllmctl explain {name}` says more, `vllmctl tail {name}` shows its log")
     return "\n".join(lines)
 
