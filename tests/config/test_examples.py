@@ -14,14 +14,14 @@ from vllmctl.vllm.installed import Answer
 from vllmctl.vllm.simulator import options
 
 DIRECTORY = Path(__file__).parents[2] / "examples"
-EXAMPLES = sorted(DIRECTORY.glob("*.yaml"))
+EXAMPLES = sorted(DIRECTORY.rglob("*.yaml"))
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
 def test_an_example(example: Path) -> None:
     first = example.read_text(encoding="utf-8").splitlines()[0]
-    assert first == "# yaml-language-server: $schema=../schemas/models.schema.json"
-    assert (DIRECTORY / first.partition("=")[2]).is_file()
+    assert re.fullmatch(r"# yaml-language-server: \$schema=.+/models\.schema\.json", first)
+    assert (example.parent / first.partition("=")[2]).is_file()
     loaded = load(str(example), {}, lambda *_: Answer(shipped()))
     instances = loaded.instances
     assert instances
@@ -43,7 +43,8 @@ def test_the_quickstart_needs_nothing() -> None:
 
 def test_every_example_is_named_in_the_list() -> None:
     text = (DIRECTORY / "README.md").read_text(encoding="utf-8")
-    assert sorted(re.findall(r"\]\((.+\.yaml)\) \|", text)) == [f.name for f in EXAMPLES]
+    listed = re.findall(r"^\| \[(.+\.yaml)\]\(\1\) \|", text, re.MULTILINE)
+    assert sorted(listed) == sorted(str(f.relative_to(DIRECTORY)) for f in EXAMPLES)
 
 
 def test_a_start_that_downloads_may_be_silent_as_long_as_it_may_take() -> None:

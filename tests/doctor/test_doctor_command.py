@@ -284,13 +284,15 @@ def test_lines_fit_a_terminal_and_marks_can_be_read_without_colour(
         assert ("\x1b" in shown) is coloured
         plain = shown.replace("\x1b[31m", "").replace("\x1b[33m", "").replace("\x1b[32m", "")
         lines = plain.replace("\x1b[0m", "").split("\r\n")
-        assert max(map(len, lines)) <= max(40, min(columns, 100))
+        limit = max(40, min(columns, 100))  # a path or a URL stays whole, alone in its line
+        text = 4 + 2 + len("permissions") + 2
+        assert [one for one in lines if len(one) > limit and len(one[text:].split()) > 1] == []
         assert lines[-2].endswith("errors") or lines[-2].endswith("error")
 
 
-def test_in_the_c_locale_and_into_a_closed_pipe(bench: Bench) -> None:
+def test_in_a_narrow_encoding_and_into_a_closed_pipe(bench: Bench) -> None:
     serve(bench, model="meta-llama/Llama-3.1-8B-Instruct")
-    bench.site.environ |= {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    bench.site.environ |= {"PYTHONIOENCODING": "latin-1"}
     done = bench.site.run("doctor")
     assert (done.returncode, "-> " in done.stdout) == (1, True)
     words = " ".join([*COMMAND, "doctor"])

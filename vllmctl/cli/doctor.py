@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import textwrap
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from vllmctl.cli.context import (
     names_argument,
     pass_context,
 )
-from vllmctl.cli.output import colour, plain_text
+from vllmctl.cli.output import colour, columns_of, plain_text, wrapped
 from vllmctl.control.client import ClientError, NoDaemon
 
 if TYPE_CHECKING:
@@ -93,7 +92,7 @@ def _daemon(context: Context) -> tuple[dict[str, Any] | None, str]:
 
 def show(findings: list[Finding]) -> None:
     """One finding a paragraph: mark, check, model and sentence; then the remedy."""
-    width = max(_NARROWEST, min(_columns(), _WIDEST))
+    width = max(_NARROWEST, min(columns_of(sys.stdout), _WIDEST))
     checks = max(len(one.check) for one in findings)
     before = ""
     for one, models in _together(findings):
@@ -102,20 +101,14 @@ def show(findings: list[Finding]) -> None:
         margin = f"{_mark(one.severity)}  {name:<{checks}}  "
         room = width - len(f"FAIL  {'':{checks}}  ") - 1
         about = f"{_list(models)}: " if models else ""
-        lines = _wrapped(about + one.sentence, room)
+        lines = wrapped(plain_text(about + one.sentence), room, indent="")
         if one.remedy:
-            lines += _wrapped(f"{'→' if _unicode() else '->'} {one.remedy}", room)
+            arrow = "→" if _unicode() else "->"
+            lines += wrapped(plain_text(f"{arrow} {one.remedy}"), room, indent="")
         click.echo(margin + lines[0])
         for line in lines[1:]:
             click.echo(f"{'':{4 + 2 + checks + 2}}{line}")
     click.echo(_counts(findings))
-
-
-def _columns() -> int:
-    try:
-        return os.get_terminal_size(sys.stdout.fileno()).columns or 80  # some say 0
-    except (OSError, ValueError):
-        return 80
 
 
 def _together(findings: list[Finding]) -> list[tuple[Finding, list[str]]]:
@@ -152,10 +145,6 @@ def _list(names: list[str]) -> str:
     shown = names if len(names) <= _MOST_NAMES else [*names[: _MOST_NAMES - 1]]
     more = [f"{len(names) - len(shown)} more"] if len(shown) < len(names) else []
     return ", ".join([*shown, *more])
-
-
-def _wrapped(text: str, width: int) -> list[str]:
-    return textwrap.wrap(plain_text(text), width, break_on_hyphens=False) or [""]
 
 
 def _mark(severity: str) -> str:
