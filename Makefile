@@ -9,7 +9,7 @@ EXAMPLE := examples/quickstart.yaml
 EXAMPLES ?= 300
 
 .PHONY: help up down test simulate properties test-vllm kill-matrix kill-steps soak flags lint format
-.PHONY: test-vllm-slow test-vllm-failures recordings screens odd-terminals bench docs picture wheel clean
+.PHONY: test-vllm-slow test-vllm-failures recordings screens oddities bench docs picture wheel clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/:.*  ## /\t/' | expand -t 14
@@ -41,8 +41,8 @@ simulate: $(STAMP)  ## The supervisor in SEEDS simulated worlds; SEED=N tells on
 	@PYTHONPATH=tests $(BIN)/python -m simulation --steps $(STEPS) \
 		$(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
-odd-terminals: $(STAMP)  ## Every verb with every odd terminal, pipe, encoding and signal
-	@VLLMCTL_TEST_SHARE=1 $(BIN)/pytest -q -n 4 tests/test_odd_terminals.py
+oddities: $(STAMP)  ## Every verb on every odd terminal, and whatever is planted in the state directory
+	@VLLMCTL_TEST_SHARE=1 $(BIN)/pytest -q -n 4 tests/test_odd_terminals.py tests/test_rights.py
 
 test-vllm: $(STAMP)  ## The tests against real vLLM (CPU), set up in a cache outside the clone
 	@vllm=$$($(PYTHON) scripts/setup-vllm) && VLLMCTL_TEST_VLLM="$$vllm" $(BIN)/pytest -v -m vllm tests/vllm

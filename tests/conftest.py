@@ -15,6 +15,7 @@ settings.load_profile("vllmctl")
 
 # A shell ignores Ctrl-C for what it runs in the background, and that would be inherited here.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 @pytest.fixture

@@ -93,10 +93,11 @@ def job(site: Site) -> Iterator[Job]:
 
 
 def models(job: Job, **keys: dict[str, Any]) -> None:
-    """Other models in the place of the example's."""
+    """Other models in the place of the example's; one that loads hears no TERM, as with vLLM."""
+    defaults = {"restart": "never", "stop": {"grace": "0.5s"}}
     file = job.root / "ci" / "models.yaml"
     found = {"chat": quick(), "embed": quick()} | {name: quick(**k) for name, k in keys.items()}
-    file.write_text(json.dumps({"defaults": {"restart": "never"}, "models": found}))
+    file.write_text(json.dumps({"defaults": defaults, "models": found}))
 
 
 def test_the_openai_package_chats_streams_and_embeds_and_nothing_is_left(job: Job) -> None:

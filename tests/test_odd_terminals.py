@@ -1,7 +1,7 @@
 """Every verb where it is not comfortable: pipes that close, streams that are shut, disks that are
 full, odd terminals and encodings, Ctrl-C at any moment.
 
-A verb that is new is found by `VERBS`, and needs a line in COMMANDS. `make odd-terminals` tries
+A verb that is new is found by `VERBS`, and needs a line in COMMANDS. `make oddities` tries
 every verb with every oddity, `make test` with a third of them.
 """
 
@@ -14,14 +14,13 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pexpect
 import pytest
-from workplace import COMMAND, Site, quick, runs, wait_for
+from workplace import COMMAND, Site, quick, runs, share_of, wait_for
 
 from vllmctl.cli import FOLLOWING, VERBS
 from vllmctl.control.client import NoDaemon
@@ -67,22 +66,6 @@ COMMANDS = {
 DOCUMENTED = {0, 1, 2, 3, 4, 5, 6, 130}
 
 
-def share_of(
-    oddities: Iterable[Any], things: Iterable[str] = tuple(VERBS)
-) -> list[tuple[str, Any]]:
-    """Each thing with its share of the oddities: a third, or with VLLMCTL_TEST_SHARE=1 all.
-
-    The thirds differ, so that every oddity meets a third of the things."""
-    share = int(os.environ.get("VLLMCTL_TEST_SHARE", "3"))
-    odd = list(oddities)
-    return [
-        (thing, one)
-        for i, thing in enumerate(things)
-        for j, one in enumerate(odd)
-        if (i + j) % share == 0
-    ]
-
-
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_a_command_line_here(verb: str) -> None:
     assert verb in COMMANDS, f"write a line for `vllmctl {verb}` in COMMANDS of {__file__}"
@@ -95,7 +78,7 @@ class Place:
         self.site = site
         models = {
             "chat": quick(model=MODEL),
-            "quick": quick(),
+            "quick": quick(stop={"grace": "1s"}),
             "spare": quick(autostart=False),
             "slow": quick(args={"simulate-load-time": 600}, autostart=False),
             "stubborn": quick(
@@ -199,7 +182,7 @@ STREAMS = {
 }
 
 
-@pytest.mark.parametrize(("verb", "streams"), share_of(STREAMS))
+@pytest.mark.parametrize(("verb", "streams"), share_of(VERBS, STREAMS))
 def test_whoever_listens_the_exit_code_is_the_same(place: Place, verb: str, streams: str) -> None:
     command = COMMANDS[verb]
     assert place.usual(command.words).returncode == command.code, place.usual(command.words)
@@ -301,7 +284,7 @@ ENCODINGS = {
 }
 
 
-@pytest.mark.parametrize(("verb", "name"), share_of(ENCODINGS))
+@pytest.mark.parametrize(("verb", "name"), share_of(VERBS, ENCODINGS))
 def test_every_encoding_can_say_everything(place: Place, verb: str, name: str) -> None:
     command = COMMANDS[verb]
     done = place.shell(f"$V {shlex.join(command.words)}", **ENCODINGS[name])
@@ -435,7 +418,7 @@ def ends(child: pexpect.spawn[str]) -> tuple[int, str]:
     return (128 + (child.signalstatus or 0) if code is None else code), child.before or ""
 
 
-@pytest.mark.parametrize(("verb", "name"), share_of(TERMINALS))
+@pytest.mark.parametrize(("verb", "name"), share_of(VERBS, TERMINALS))
 def test_every_terminal_will_do(place: Place, spawn: Spawn, verb: str, name: str) -> None:
     columns, term = TERMINALS[name]
     command = COMMANDS[verb]
@@ -463,7 +446,7 @@ runpy.run_module("vllmctl", run_name="__main__", alter_sys=True)
 
 
 @pytest.mark.parametrize(
-    ("verb", "module"), share_of(["vllmctl.cli", "click", "vllmctl.cli.streams", "the verb"])
+    ("verb", "module"), share_of(VERBS, ["vllmctl.cli", "click", "vllmctl.cli.streams", "the verb"])
 )
 def test_ctrl_c_while_modules_are_imported(place: Place, verb: str, module: str) -> None:
     name = f"vllmctl.cli.{verb}" if module == "the verb" else module
@@ -553,7 +536,7 @@ def test_a_second_ctrl_c_is_no_accident(place: Place, busy: Place, spawn: Spawn,
 
 
 @pytest.mark.parametrize(
-    ("name", "number"), share_of([signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT], LONG)
+    ("name", "number"), share_of(LONG, [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
 )
 def test_a_signal_ends_it_as_the_system_does(
     place: Place, busy: Place, spawn: Spawn, name: str, number: signal.Signals

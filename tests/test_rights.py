@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from workplace import NOBODY, Site, quick, wait_for
+from workplace import NOBODY, Site, quick, share_of, wait_for
 
 from vllmctl.control.client import Client
 from vllmctl.ownfiles import NotOurs, create_own, open_own, own_folders
@@ -119,10 +119,13 @@ STOPS_THE_DAEMON = {"lock", "daemon.log", "vllmctl.sock"}
 STOPS_THE_MODEL = {"instances/chat.lock", "logs/chat.log"}
 
 
-@pytest.mark.parametrize(
-    "kind", ["link", "fifo", "directory", pytest.param("foreign", marks=ROOT_ONLY)]
-)
-@pytest.mark.parametrize("name", FILES)
+PLANTED = [
+    pytest.param(name, kind, marks=ROOT_ONLY if kind == "foreign" else ())
+    for name, kind in share_of(FILES, ["link", "fifo", "directory", "foreign"])
+]
+
+
+@pytest.mark.parametrize(("name", "kind"), PLANTED)
 def test_what_is_planted_is_not_followed_and_holds_nobody_up(
     site: Site, name: str, kind: str
 ) -> None:

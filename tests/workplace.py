@@ -15,7 +15,7 @@ import textwrap
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,12 +25,28 @@ from vllmctl.records import DaemonRecord, Process, ShimRecord, read_record
 from vllmctl.statedir import StateDir
 
 T = TypeVar("T")
+U = TypeVar("U")
 Model = dict[str, Any]
 COMMAND = [sys.executable, "-m", "vllmctl"]
 NOBODY = 65534
 """A user id that owns nothing here."""
 PATIENCE = 30.0
 """Seconds after which a condition that was waited for is a failure. Never a fixed sleep."""
+
+
+def share_of(things: Iterable[T], oddities: Iterable[U]) -> list[tuple[T, U]]:
+    """Each thing with its share of the oddities: a third, or with VLLMCTL_TEST_SHARE=1 all.
+
+    The thirds differ, so that every oddity meets a third of the things.
+    """
+    share = int(os.environ.get("VLLMCTL_TEST_SHARE", "3"))
+    odd = list(oddities)
+    return [
+        (thing, one)
+        for i, thing in enumerate(things)
+        for j, one in enumerate(odd)
+        if (i + j) % share == 0
+    ]
 
 
 def wait_for(condition: Callable[[], T], what: str, patience: float = PATIENCE) -> T:
