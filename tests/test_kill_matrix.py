@@ -28,7 +28,7 @@ DANGEROUS = (
     "come back to a lost shim: daemon: before SIGKILL sent",
     "rotate: shim of subject: after logs/NAME.log renamed to NAME.log.N",
 )
-BY_CHANCE = 6
+BY_CHANCE = 3
 
 LOOKING = [
     "WEXITSTATUS", "WIFSIGNALED", "WTERMSIG", "access", "chdir", "close", "dup", "dup2",

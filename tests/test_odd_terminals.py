@@ -2,7 +2,7 @@
 full, odd terminals and encodings, Ctrl-C at any moment.
 
 A verb that is new is found by `VERBS`, and needs a line in COMMANDS. `make oddities` tries
-every verb with every oddity, `make test` with a third of them.
+every verb with every oddity, `make test` with a part of them.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -183,3 +184,31 @@ def test_a_process_that_is_being_executed_is_not_overlooked(tmp_path: Path) -> N
         finally:
             restless.kill()
     assert [[pid for pid, _ in found] for found in looks] == [[restless.pid]] * 100
+
+
+DAEMONISING = """
+import os, signal, time
+os.write(1, b"up")
+time.sleep(float(os.environ["AFTER"]))
+if not os.fork():
+    os.setsid()
+    if not os.fork():
+        signal.pause()
+os._exit(0)
+"""
+"""Forks twice: who is left is nobody's child, and those who bore the marks before are gone."""
+
+
+def test_a_tree_that_forks_while_it_is_looked_at_is_not_overlooked() -> None:
+    """What a look did not see may have come from what was gone before it was looked at."""
+    for number in range(40):
+        run = f"daemonising-{os.getpid()}-{number}"
+        environ = {"VLLMCTL_RUN": run, "AFTER": str(random.uniform(0, 0.004))}
+        command = [sys.executable, "-I", "-S", "-c", DAEMONISING]
+        with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE) as first:
+            assert first.stdout is not None
+            assert first.stdout.read(2) == b"up"
+            sweep(run, None, None)
+            first.wait()
+        # At rest by now, whoever is left.
+        assert sweep(run, None, None) == 0, number

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from workplace import Model, Site, quick, wait_for
+from workplace import SHARE, Model, Site, quick, wait_for
 
 from vllmctl.control.client import Client
 
 PAIRS = 60
-SAVES = 200
+SAVES = 400 // SHARE
 File = dict[str, Any]
 
 

@@ -155,7 +155,7 @@ def test_an_edit_during_a_start_replaces_it_and_one_during_a_stop_does_not_reviv
 
 
 def test_commands_at_once_on_one_model_are_as_one(site: Site) -> None:
-    site.simulate(m={})
+    site.simulate(m={"stop": {"grace": "1s"}})  # one that loads hears no TERM
     site.start()
     before = site.model("m")
     with ThreadPoolExecutor(6) as pool:

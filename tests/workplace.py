@@ -34,18 +34,19 @@ PATIENCE = 30.0
 """Seconds after which a condition that was waited for is a failure. Never a fixed sleep."""
 
 
-def share_of(things: Iterable[T], oddities: Iterable[U]) -> list[tuple[T, U]]:
-    """Each thing with its share of the oddities: a third, or with VLLMCTL_TEST_SHARE=1 all.
+SHARE = int(os.environ.get("VLLMCTL_TEST_SHARE", "4"))
+"""Of what takes long, `make test` does one in so many; `make oddities` all."""
 
-    The thirds differ, so that every oddity meets a third of the things.
-    """
-    share = int(os.environ.get("VLLMCTL_TEST_SHARE", "3"))
+
+def share_of(things: Iterable[T], oddities: Iterable[U]) -> list[tuple[T, U]]:
+    """Each thing with its share of the oddities; the shares differ, so that every oddity meets its
+    share of the things."""
     odd = list(oddities)
     return [
         (thing, one)
         for i, thing in enumerate(things)
         for j, one in enumerate(odd)
-        if (i + j) % share == 0
+        if (i + j) % SHARE == 0
     ]
 
 

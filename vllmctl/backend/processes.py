@@ -23,6 +23,8 @@ from vllmctl.core.spec import RUN_VARIABLE
 from vllmctl.records import Process
 from vllmctl.shim.tree import descendants, kill_cgroup, process_stat, process_table, send
 
+LOOK_PATIENCE = 1.0
+"""Seconds after which a look ends though new processes still come."""
 EXEC_PATIENCE = 1.0
 """Seconds that a process may take from its old image to its new one; it takes microseconds, and
 milliseconds on a busy machine."""
@@ -41,22 +43,34 @@ def alive(process: Process) -> bool:
 def members(
     run: str, leader: Process | None, pipe_inode: int | None, group: str | None = None
 ) -> list[tuple[int, int]]:
-    """(pid, start time) of every living process that bears a mark of the run."""
-    table = process_table()
-    grouped = cgroup.processes(group) if group else ()
+    """(pid, start time) of every living process that bears a mark of the run.
+
+    What comes while one looks is looked at, too: its parent, which bore the marks, may be gone.
+    """
+    table: dict[int, tuple[str, int, int]] = {}
     found: dict[int, int] = {}
-    for pid, (state, _, start) in table.items():
-        if state not in "ZX" and (
-            (leader is not None and (pid, start) == (leader.pid, leader.start))
-            or pid in grouped
-            or _has_cookie(pid, run)
-            or (pipe_inode is not None and _holds_pipe(pid, pipe_inode))
-        ):
-            found[pid] = start
+    deadline = time.monotonic() + LOOK_PATIENCE
+    while new := {p: stat for p, stat in process_table().items() if _is_new(stat, table.get(p))}:
+        table.update(new)
+        grouped = cgroup.processes(group) if group else ()
+        for pid, (state, _, start) in new.items():
+            if state not in "ZX" and (
+                (leader is not None and (pid, start) == (leader.pid, leader.start))
+                or pid in grouped
+                or _has_cookie(pid, run)
+                or (pipe_inode is not None and _holds_pipe(pid, pipe_inode))
+            ):
+                found[pid] = start
+        if time.monotonic() > deadline:
+            break  # the machine is busy with others
     for pid in list(found):
         found.update(descendants(pid, table))
     found.pop(os.getpid(), None)
     return sorted(found.items())
+
+
+def _is_new(stat: tuple[str, int, int], known: tuple[str, int, int] | None) -> bool:
+    return known is None or known[2] != stat[2]  # another process has got the pid
 
 
 def strike(
