@@ -13,7 +13,7 @@ import click
 
 from vllmctl.cli.context import Context, in_url, json_option, pass_context
 from vllmctl.cli.diagnosed import Rows, diagnosis_rows, table
-from vllmctl.cli.output import columns_of, paint, plain_text, wrapped
+from vllmctl.cli.output import columns_of, paint, plain_text, stage, wrapped
 from vllmctl.core.words import counted, duration
 
 
@@ -45,7 +45,8 @@ def _print(model: dict[str, Any], log: str) -> None:
     if model["url"]:
         rows.append(("url", model["url"]))
     if model["progress"]:
-        rows.append(("progress", _progress(model["progress"])))
+        by = ", by its last start" if model["progress"]["seconds_left"] is not None else ""
+        rows.append(("progress", f"{stage(model)}{by}"))
     if model["health"]["message"]:
         rows.append(("probes", model["health"]["message"]))
     if model["restarts"]["policy"]:
@@ -57,15 +58,6 @@ def _print(model: dict[str, Any], log: str) -> None:
     if model["last_exit"]:
         click.echo(f"Its last run ended {_when(model['last_exit']['at'])}:")
         click.echo(table(_exit_rows(model["last_exit"], model["command"]), "  "))
-
-
-def _progress(progress: dict[str, Any]) -> str:
-    said = str(progress["stage"])
-    if progress["percent"] is not None:
-        said += f", {progress['percent']:.0f} %"
-    if progress["seconds_left"] is not None:
-        said += f"; about {duration(progress['seconds_left'])} left, by its last start"
-    return said
 
 
 def _restarts(restarts: dict[str, Any]) -> str:

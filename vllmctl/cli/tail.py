@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import time
 
 import click
 
 from vllmctl.cli.context import NO_SUCH_NAME, Context, Failure, json_option, pass_context
-from vllmctl.cli.loglines import write_raw
-from vllmctl.cli.streams import wait_beside_reader
+from vllmctl.cli.logbytes import show_bytes
 from vllmctl.control.client import ClientError, NoDaemon
 from vllmctl.core.select import Candidate, UnknownName, select
-from vllmctl.logfile import LogReader, last_lines
 
-POLL = 0.1
 LINES = 100
 
 
@@ -119,7 +115,7 @@ def command(
         lines = LINES
     try:
         if len(chosen) == 1 and not (previous or grep or as_json) and since is None:
-            _show_bytes(context.state.log(chosen[0]), lines or 0, follow)
+            show_bytes(context.state.log(chosen[0]), lines or 0, follow)
             return
         from vllmctl.cli.tailing import Wanted, show_lines
 
@@ -127,34 +123,6 @@ def command(
         show_lines(paths, Wanted(lines, previous, since, grep), follow, as_json)
     except KeyboardInterrupt:
         pass  # that is how it is left
-
-
-def _show_bytes(path: str, lines: int, follow: bool) -> None:
-    """One log as it comes, progress bars and all."""
-    data, position = last_lines(path, lines)
-    write_raw(data)
-    if not follow:
-        return
-    reader = LogReader(path, position)
-    try:
-        while True:
-            data = reader.read()
-            if reader.missed:
-                tell_of_missed(path)
-                reader.missed = False
-            if data:
-                write_raw(data)
-            else:
-                wait_beside_reader(POLL)
-    finally:
-        reader.close()
-
-
-def tell_of_missed(path: str) -> None:
-    print(
-        f"vllmctl: {path} was rotated faster than it was read: lines may be missing here",
-        file=sys.stderr,
-    )
 
 
 def _instances(context: Context, words: tuple[str, ...]) -> list[str]:

@@ -13,9 +13,9 @@ from operator import itemgetter
 
 from vllmctl import logparts, logsearch
 from vllmctl.cli.context import FAILED, Failure
+from vllmctl.cli.logbytes import POLL, tell_of_missed
 from vllmctl.cli.loglines import Writer, json_writer, plain_writer, prefixed_writer
 from vllmctl.cli.streams import wait_beside_reader
-from vllmctl.cli.tail import POLL, tell_of_missed
 from vllmctl.logfile import LogReader
 from vllmctl.logtime import time_of
 
@@ -100,9 +100,7 @@ class _Follower:
     def lines(self) -> list[bytes] | None:
         """The wanted ones that are complete by now; None: there is nothing new."""
         data = self.reader.read()
-        if self.reader.missed:
-            tell_of_missed(self.reader.path)
-            self.reader.missed = False
+        tell_of_missed(self.reader)
         if not data:
             return None
         *lines, self._rest = (self._rest + data).split(b"\n")
