@@ -574,3 +574,19 @@ def test_a_secret_in_the_log_is_not_repeated_in_the_diagnosis(site: Site) -> Non
     assert "open-sesame" in site.log("chat")
     assert model["last_exit"]["diagnosis"]["evidence"]
     assert "open-sesame" not in json.dumps(site.document()) + site.daemon_log()
+
+
+def test_status_says_that_the_file_was_saved_since(site: Site) -> None:
+    chat = quick()
+    site.write(json.dumps({"reload": "manual", "models": {"chat": chat}}))
+    site.start()
+    assert site.document()["daemon"]["config"]["stale"] is False
+    site.write(json.dumps({"reload": "manual", "models": {"chat": chat, "more": quick()}}))
+    assert site.document()["daemon"]["config"]["stale"] is True
+    said = site.ok("status").splitlines()
+    assert "was saved since it was read (reload: manual); `vllmctl diff` shows" in said[0]
+    assert said[1] == ""
+    assert said[2].startswith("NAME")
+    site.ok("reload")
+    assert site.document()["daemon"]["config"]["stale"] is False
+    assert site.ok("status").startswith("NAME")
