@@ -342,6 +342,13 @@ def test_start_ends_with_why_it_failed(site: Site, daemon: Daemon) -> None:
     same(screen, "start-failed")
 
 
+def test_start_that_is_out_of_time_says_why_not_yet(site: Site, daemon: Daemon) -> None:
+    daemon(loading)
+    screen = Screen(site, "start", "--timeout", "1s", columns=140)
+    screen.ended(6)
+    same(screen, "start-timeout")
+
+
 def test_start_that_is_left_says_what_goes_on(site: Site, daemon: Daemon) -> None:
     daemon(loading)
     screen = Screen(site, "start")

@@ -45,7 +45,7 @@ def _print(model: dict[str, Any], log: str) -> None:
     if model["url"]:
         rows.append(("url", model["url"]))
     if model["progress"]:
-        by = ", by its last start" if model["progress"]["seconds_left"] is not None else ""
+        by = ", by its last start" if (model["progress"]["seconds_left"] or 0) >= 1 else ""
         rows.append(("progress", f"{stage(model)}{by}"))
     if model["health"]["message"]:
         rows.append(("probes", model["health"]["message"]))

@@ -107,5 +107,5 @@ def _words(model: Model, *, beside_bar: bool = True) -> str:
     progress = model["progress"]
     if not beside_bar or not progress:
         return stage(model)
-    left = progress["seconds_left"]
-    return str(progress["stage"]) + ("" if left is None else f", {span(left)} left")
+    left = progress["seconds_left"] or 0
+    return str(progress["stage"]) + (f", {span(left)} left" if left >= 1 else "")

@@ -96,7 +96,7 @@ def stage(model: dict[str, Any]) -> str:
     said = str(progress["stage"])
     if progress["percent"] is not None:
         said += f", {progress['percent']:.0f} %"
-    if progress["seconds_left"] is not None:
+    if (progress["seconds_left"] or 0) >= 1:
         said += f", about {duration(progress['seconds_left'])} left"
     return said
 

@@ -12,8 +12,10 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from vllmctl.cli.context import TIMED_OUT, Context, Failure
-from vllmctl.cli.output import LIVE_STATES, drives_terminal, paint, summary
+from vllmctl.cli.output import LIVE_STATES, drives_terminal, paint, plain_text, summary
 
+MOVING = ("STARTING", "STOPPING")
+"""States of which it is enough to say them: somebody who waits has seen how far they are."""
 POLL = 0.15
 """Seconds between two questions to the daemon."""
 
@@ -72,7 +74,13 @@ def wait_until(
                 return models
             if deadline is not None and time.monotonic() >= deadline:
                 states = ", ".join(f"{m['name']} is {m['state']}" for m in left)
-                raise Failure(f"timed out after {limit:g} s: {states}", TIMED_OUT)
+                lines = [f"timed out after {limit:g} s: {states}"]
+                lines += [
+                    f"  {m['name']}: {plain_text(m['sentence'])}"
+                    for m in left
+                    if m["state"] not in MOVING
+                ]
+                raise Failure("\n".join(lines), TIMED_OUT)
             time.sleep(POLL)
 
 
