@@ -43,7 +43,7 @@ simulate: $(STAMP)  ## The supervisor in SEEDS simulated worlds; SEED=N tells on
 
 oddities: $(STAMP)  ## Every verb on every odd terminal, all that may be planted, many saves
 	@VLLMCTL_TEST_SHARE=1 $(BIN)/pytest -q -n 4 tests/test_odd_terminals.py tests/test_rights.py \
-		tests/test_random_saves.py
+		tests/test_random_saves.py tests/config/test_limits.py
 
 test-vllm: $(STAMP)  ## The tests against real vLLM (CPU), set up in a cache outside the clone
 	@vllm=$$($(PYTHON) scripts/setup-vllm) && VLLMCTL_TEST_VLLM="$$vllm" $(BIN)/pytest -v -m vllm tests/vllm

@@ -34,7 +34,7 @@ PATIENCE = 30.0
 """Seconds after which a condition that was waited for is a failure. Never a fixed sleep."""
 
 
-SHARE = int(os.environ.get("VLLMCTL_TEST_SHARE", "4"))
+SHARE = int(os.environ.get("VLLMCTL_TEST_SHARE", "6"))
 """Of what takes long, `make test` does one in so many; `make oddities` all."""
 
 

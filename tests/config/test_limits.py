@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from workplace import SHARE
 
 MOST_SECONDS = 5.0
 MOST_MEGABYTES = 200.0
@@ -273,7 +274,7 @@ FILES: dict[str, tuple[Callable[[], str | bytes], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", list(FILES)[::SHARE])
 def test_a_file_of(name: str, tmp_path: Path, cost_of: CostOf) -> None:
     make, expected = FILES[name]
     content = make()
