@@ -7,11 +7,11 @@ import os
 import re
 import signal
 import subprocess
-import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from workplace import COMMAND, Site, quick, wait_for
+from workplace import COMMAND, Site, wait_for
 
 MARK = re.compile(r"run (\w+) started: pid")
 
@@ -221,10 +221,16 @@ def test_a_reader_that_was_too_slow_is_told(site: Site) -> None:
 
 
 def test_tail_is_left_with_ctrl_c_while_it_reads_a_long_log(site: Site) -> None:
-    site.simulate(chat=quick())
     write_log(site, "a", "some words in a line\n" * 2_000_000)
     reader = site.spawn("tail", "--grep", "nothing like it", "a")
-    time.sleep(0.3)  # whatever it does by now: it must not be a traceback
+
+    def reads() -> bool:
+        folder, log = f"/proc/{reader.pid}/fd", site.state.log("a")
+        with suppress(OSError):  # a descriptor that is closed meanwhile
+            return any(os.readlink(f"{folder}/{fd}") == log for fd in os.listdir(folder))
+        return False
+
+    wait_for(reads, "it to read the log")
     reader.send_signal(signal.SIGINT)
     out, _ = reader.communicate(timeout=30)
     assert out.strip() == ""
