@@ -34,11 +34,12 @@ def command(context: Context, name: str, as_json: bool) -> None:
 
 
 def _print(model: dict[str, Any], log: str) -> None:
-    said = f"{model['name']} is {model['state']}: {plain_text(model['sentence'])}"
-    first, *others = wrapped(said, columns_of(sys.stdout))
-    click.echo(first.replace(model["state"], paint(model["state"]), 1))
-    for line in others:
-        click.echo(line)
+    head = f"{model['name']} is {model['state']}"
+    said = f"{head}: {plain_text(model['sentence'])}"
+    text = "\n".join(wrapped(said, columns_of(sys.stdout)))
+    if text.startswith(head):  # not broken within it, on a very narrow terminal
+        text = f"{model['name']} is {paint(model['state'])}{text.removeprefix(head)}"
+    click.echo(text)
     rows: Rows = []
     if model["pid"]:
         rows.append(("process", f"pid {model['pid']}, {counted(len(model['pids']), 'process')}"))
