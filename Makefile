@@ -9,7 +9,7 @@ EXAMPLE := examples/quickstart.yaml
 EXAMPLES ?= 300
 
 .PHONY: help up down test simulate properties test-vllm kill-matrix kill-steps soak flags lint format
-.PHONY: test-vllm-slow test-vllm-failures recordings screens oddities bench docs picture wheel clean
+.PHONY: test-vllm-slow test-vllm-failures recordings screens oddities bench bench-check docs picture wheel clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/:.*  ## /\t/' | expand -t 14
@@ -82,6 +82,7 @@ flags: $(STAMP)  ## Write the shipped list of vLLM's flags, by the vLLM of the t
 lint: $(STAMP)  ## Linters, types, and the arrows between the modules
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@cd benchmarks && ../$(BIN)/mypy --strict --ignore-missing-imports .
 	@$(BIN)/lint-imports --no-cache
 
 format: $(STAMP)  ## Bring the code into shape
@@ -93,9 +94,13 @@ docs: $(STAMP)  ## Write the parts of the documentation that are made from the c
 picture: $(STAMP)  ## Draw the picture of README from a real run; takes ports 8001 to 8003
 	@$(BIN)/python scripts/make-picture
 
-bench: $(STAMP)  ## Speed and size, side by side with supervisord
-	@$(BIN)/pip install -q --disable-pip-version-check supervisor
-	@$(BIN)/python benchmarks/against_supervisord.py
+PARTS ?=
+SIZES ?=
+bench: $(STAMP)  ## Speed and size, side by side with five peers (PARTS=status,logs SIZES=1,100)
+	@$(BIN)/python benchmarks $(if $(PARTS),--only $(PARTS)) $(if $(SIZES),--sizes $(SIZES))
+
+bench-check: $(STAMP)  ## Has it become slower or larger? Ratios at a small size, against accepted ones
+	@$(BIN)/python benchmarks/regression.py
 
 wheel: $(STAMP)  ## Build the wheel
 	@rm -rf dist && $(BIN)/python -m build --wheel --outdir dist . >/dev/null && ls dist

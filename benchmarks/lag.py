@@ -53,7 +53,7 @@ def main() -> None:
     async def measured(*words: Any) -> int:
         task = asyncio.create_task(measure(file))
         try:
-            return await supervise(*words)
+            return int(await supervise(*words))
         finally:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
