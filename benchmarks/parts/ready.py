@@ -136,10 +136,10 @@ class _Site:
         """Asked over the socket, as often as the bare one is asked."""
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(str(self.root / "state" / "vllmctl.sock"))
-            connection.sendall(b"GET /v1/models/tiny HTTP/1.0\r\nHost: x\r\n\r\n")
+            connection.sendall(b"GET /v1/status HTTP/1.0\r\nHost: x\r\n\r\n")
             with connection.makefile("rb") as answer:
-                model = json.loads(answer.read().partition(b"\r\n\r\n")[2])
-        return bool(model["state"] == "RUNNING")
+                status = json.loads(answer.read().partition(b"\r\n\r\n")[2])
+        return bool(status["models"][0]["state"] == "RUNNING")
 
     def _vllmctl(self, *words: str) -> str:
         script = str(Path(sys.executable).with_name("vllmctl"))
