@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from vllmctl.backend import Sight, cgroup, lingering
+from vllmctl.backend import Roots, Sight, cgroup, lingering
 from vllmctl.backend.ending import Ending, last_words, run_log
 from vllmctl.backend.live import Live, hold
 from vllmctl.backend.oomkills import oom_kills
@@ -41,7 +41,7 @@ from vllmctl.records import (
     read_record,
     write_record,
 )
-from vllmctl.shim.tree import process_table, tree
+from vllmctl.shim.tree import children, process_table, tree
 from vllmctl.statedir import StateDir
 
 SHIM_POLL = 0.02
@@ -112,13 +112,27 @@ class LocalBackend:
             ready=record.ready_at,
         )
 
-    def trees(self) -> Mapping[str, list[int]]:
+    def evidence(self) -> tuple[object, ...]:
+        lives = {name: live.seen() for name, live in self._live.items()}
+        return lives, self._records.copy(), self._clearing.copy()
+
+    def roots(self) -> Roots:
+        return {
+            live.run.id: (
+                live.shim.pid,
+                live.leader.pid if live.leader else None,
+                live.run.leader_ended_at is not None,
+            )
+            for live in self._live.values()
+            if live.shim
+        }
+
+    def trees(self, roots: Roots) -> Mapping[str, list[int]]:
         table = process_table()
-        found = {}
-        for name, live in list(self._live.items()):
-            if live.shim:
-                found[name] = [pid for pid, _ in tree(live.shim.pid, table)]
-        return found
+        below = children(table)
+        return {
+            run: [pid for pid, _ in tree(shim, table, below)] for run, (shim, _, _) in roots.items()
+        }
 
     def log_position(self, name: str, run: str) -> Position | None:
         """Where the log of a living run begins; None if it is not known (yet)."""
