@@ -366,6 +366,8 @@ class Supervisor:
     def _tell_the_service_manager(self, statuses: Mapping[str, Status]) -> None:
         if self.shutting_down:
             self._herald.stopping()
+        if not self._herald.is_heard:
+            return  # a summary of many models takes its time, and is made in every round
         said = summary(statuses, self.backend.sights(), self.shutting_down)
         if self.keeper.errors and not self.shutting_down:
             generation = self.keeper.desired.generation

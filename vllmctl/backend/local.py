@@ -47,6 +47,7 @@ from vllmctl.statedir import StateDir
 SHIM_POLL = 0.02
 LONGEST_SHIM_POLL = 1.0
 """Seconds between two looks at a shim that lives and has no record: at first, and at most."""
+NO_RECORD = InstanceRecord()
 LOG_FORMS = 2
 """The protocol of a shim that can compress (`shim.run.PROTOCOL`)."""
 
@@ -73,6 +74,8 @@ class LocalBackend:
         self._live: dict[str, Live] = {}
         self._records: dict[str, InstanceRecord] = {}
         self._clearing: set[str] = set()
+        self._seen: dict[str, tuple[tuple[object, ...], Sight]] = {}
+        """The last sights, each with what it is made of."""
         self._cgroups = cgroup.delegated()
         self._choosing = asyncio.Lock()
         """Held while a port is chosen: two that choose at once would choose the same."""
@@ -86,14 +89,26 @@ class LocalBackend:
 
     def sights(self) -> Mapping[str, Sight]:
         names = [*self._records, *self._live, *self._clearing]
-        return {name: self._sight(name) for name in dict.fromkeys(names)}
+        self._seen = {name: self._looked_at(name) for name in dict.fromkeys(names)}
+        return {name: sight for name, (_, sight) in self._seen.items()}
 
-    def _sight(self, name: str) -> Sight:
-        record = self._records.get(name, InstanceRecord())
-        live = self._live.get(name)
+    def _looked_at(self, name: str) -> tuple[tuple[object, ...], Sight]:
+        """A sight with what it is made of: several are asked for in each round of the planner, and
+        a sight of a hundred instances takes a hundred times as long as to see that nothing is
+        another way than before."""
+        record, live = self._records.get(name, NO_RECORD), self._live.get(name)
+        made_of = (record, live and live.seen(), name in self._clearing)
+        known = self._seen.get(name)
+        # When an earlier boot was is reckoned by the wall clock, which somebody may set.
+        lasts = record.end is None or self._clock.this_boot(record.end.at)
+        if known is not None and lasts and known[0] == made_of:
+            return known
+        return made_of, self._sight(record, live, name in self._clearing)
+
+    def _sight(self, record: InstanceRecord, live: Live | None, clearing: bool) -> Sight:
         sight = Sight(
             end=record.end.by(self._clock) if record.end else None,
-            clearing=name in self._clearing,
+            clearing=clearing,
             attempt=record.attempt,
             total=record.total,
             port=record.port,
