@@ -23,7 +23,7 @@ from ruamel.yaml import YAML
 from workplace import Site
 
 from vllmctl import cli
-from vllmctl.cli import context
+from vllmctl.cli import context, group
 from vllmctl.cli.manual import EXIT_CODES, MANUALS, Manual, exit_codes
 from vllmctl.config.schema import schema_text
 
@@ -66,7 +66,7 @@ def section(page: str, title: str) -> str:
 
 
 def help_of(verb: str) -> str:
-    done = CliRunner().invoke(cli.cli, [verb, "--help"], prog_name="vllmctl")
+    done = CliRunner().invoke(group.cli, [verb, "--help"], prog_name="vllmctl")
     assert done.exit_code == 0, done.output
     return done.output
 
@@ -107,9 +107,9 @@ def test_the_readmes_row_has_no_option_that_is_not_there(verb: str) -> None:
 
 
 def test_the_options_before_the_verb_are_in_the_help_and_on_the_page() -> None:
-    said = CliRunner().invoke(cli.cli, ["--help"], prog_name="vllmctl").output
+    said = CliRunner().invoke(group.cli, ["--help"], prog_name="vllmctl").output
     page = section(man_page(""), "OPTIONS")
-    for option in options(cli.cli):
+    for option in options(group.cli):
         assert ", ".join(option.opts) in said
         assert ", ".join(option.opts) in page
     for verb, says in cli.VERBS.items():
@@ -156,11 +156,11 @@ def fault(words: list[str]) -> str:
         return ""  # the program itself
     try:
         words = ["1" if word in ("ID", "N", "D") else word for word in words]
-        group = cli.cli.make_context("vllmctl", words)
-        rest = [*group._protected_args, *group.args]
-        _, found, rest = cli.cli.resolve_command(group, rest)
+        outer = group.cli.make_context("vllmctl", words)
+        rest = [*outer._protected_args, *outer.args]
+        _, found, rest = group.cli.resolve_command(outer, rest)
         assert found is not None
-        found.make_context(found.name, rest, parent=group)
+        found.make_context(found.name, rest, parent=outer)
     except click.exceptions.Exit:
         return ""  # --help, --version
     except click.MissingParameter:
@@ -216,7 +216,7 @@ def test_every_exit_code_is_in_the_help_and_on_the_page() -> None:
     codes = {0, context.FAILED, context.USAGE, context.NOT_RUNNING, context.NO_SUCH_NAME}
     codes |= {context.INVALID_CONFIG, context.TIMED_OUT, 130}
     assert set(EXIT_CODES) == codes
-    said = " ".join(CliRunner().invoke(cli.cli, ["--help"]).output.split())
+    said = " ".join(CliRunner().invoke(group.cli, ["--help"]).output.split())
     said = said.partition("Exit codes:")[2]
     assert {int(code) for code in re.findall(r"\b\d+\b", said)} == codes - {130}
     status = section(man_page(""), "EXIT STATUS")

@@ -41,6 +41,10 @@ class Intent:
         """The run that a second `stop` was about."""
         return self._hurried.get(name)
 
+    def said(self) -> tuple[object, ...]:
+        """All of it, as values."""
+        return self._held.copy(), self._generations.copy(), self._hurried.copy()
+
     async def rebuild(self, held: Iterable[str], generations: Mapping[str, int]) -> bool:
         """Take up what the runs and their ends show of it. Whether there was anything."""
         self.lost = False

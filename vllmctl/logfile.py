@@ -7,13 +7,12 @@ so it stays true under all of that.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from vllmctl.logparts import CHUNK, Part, close, identity, open_parts
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(NamedTuple):
     """A place in a log: in the file with this identity, `offset` bytes from its beginning."""
 
     device: int

@@ -9,21 +9,21 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping
-from dataclasses import asdict
 from typing import Any
 
 from vllmctl import __version__
 from vllmctl.backend import Sight
-from vllmctl.config.errors import ConfigError, InvalidConfig
+from vllmctl.config.errors import InvalidConfig
 from vllmctl.control.server import Refused
 from vllmctl.core import lifecycle
 from vllmctl.core.select import Candidate, UnknownName, select
 from vllmctl.core.spec import Instance
+from vllmctl.documents import Documents, error_documents
 from vllmctl.exposition import exposition
 from vllmctl.logfile import LogReader, last_lines
 from vllmctl.statedir import StateDir
 from vllmctl.supervisor import Supervisor
-from vllmctl.view import definition_document, measured, model_document, recovery_fields
+from vllmctl.view import definition_document, measured
 
 FOLLOW_INTERVAL = 0.2
 """Seconds between two looks at a log that somebody follows."""
@@ -35,70 +35,22 @@ class SupervisorService:
     def __init__(self, supervisor: Supervisor, state: StateDir) -> None:
         self._supervisor = supervisor
         self._state = state
-        self._started = supervisor.clock.stamp()
+        self._documents = Documents(supervisor)
 
     @property
     def ending(self) -> bool:
         return self._supervisor.shutting_down
 
-    async def status(self) -> dict[str, Any]:
-        models = [document for document, _ in await self._looked_up()]
-        return {
-            "daemon": {
-                "pid": os.getpid(),
-                "version": __version__,
-                "started_at": self._started.rfc3339(),
-                "shutting_down": self._supervisor.shutting_down,
-                "config": {
-                    "path": self._supervisor.keeper.path,
-                    "generation": self._supervisor.keeper.desired.generation,
-                    "valid": not self._supervisor.keeper.errors,
-                    "errors": _documents(self._supervisor.keeper.errors),
-                    "warnings": _documents(self._supervisor.keeper.warnings),
-                    "stale": await asyncio.to_thread(self._supervisor.keeper.is_stale),
-                    "reload": "auto" if self._supervisor.keeper.automatic else "manual",
-                },
-            },
-            "models": models,
-        }
-
-    async def _looked_up(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-        """Of every instance: its document, and the fields that it has beside when asked for
-        alone."""
-        trees = await asyncio.to_thread(self._supervisor.backend.trees)
-        supervisor, clock = self._supervisor, self._supervisor.clock
-        sights = supervisor.backend.sights()
-        found = []
-        for name, status in supervisor.decide().statuses.items():
-            instance, sight = (
-                supervisor.keeper.desired.instances.get(name),
-                sights.get(name, Sight()),
-            )
-            watched = supervisor.watched(name)
-            document = model_document(
-                name,
-                instance,
-                sight,
-                status,
-                held=supervisor.intent.held(name),
-                pids=trees.get(name, []),
-                watched=watched,
-                clock=clock,
-            )
-            found.append((document, recovery_fields(instance, sight, status, watched, clock)))
-        return found
+    async def status(self, with_pids: bool) -> bytes:
+        return await self._documents.status(with_pids)
 
     async def model(self, word: str) -> dict[str, Any]:
-        return await self._models(self._select(word))
-
-    async def _models(self, names: list[str]) -> dict[str, Any]:
-        found = await self._looked_up()
-        return {"models": [one | more for one, more in found if one["name"] in names]}
+        return await self._documents.models(self._select(word))
 
     async def health_check(self, word: str) -> dict[str, Any]:
         names = self._select(word)
         await self._supervisor.look_now(names)
-        return await self._models(names)
+        return await self._documents.models(names)
 
     def metrics(self) -> str:
         supervisor = self._supervisor
@@ -141,8 +93,11 @@ class SupervisorService:
         await self._supervisor.read_file()
         keeper = self._supervisor.keeper
         if keeper.errors:
-            raise Refused(422, "the file is not valid", errors=_documents(keeper.errors))
-        return {"generation": keeper.desired.generation, "warnings": _documents(keeper.warnings)}
+            raise Refused(422, "the file is not valid", errors=error_documents(keeper.errors))
+        return {
+            "generation": keeper.desired.generation,
+            "warnings": error_documents(keeper.warnings),
+        }
 
     async def diff(self, file: str | None) -> dict[str, Any]:
         keeper = self._supervisor.keeper
@@ -150,7 +105,9 @@ class SupervisorService:
         try:
             loaded = await asyncio.to_thread(keeper.load, path)
         except InvalidConfig as invalid:
-            raise Refused(422, f"{path} is not valid", errors=_documents(invalid.errors)) from None
+            raise Refused(
+                422, f"{path} is not valid", errors=error_documents(invalid.errors)
+            ) from None
         changes = self._supervisor.diff(loaded.instances)
         return {
             "file": path,
@@ -163,7 +120,7 @@ class SupervisorService:
                 }
                 for change in changes
             ],
-            "warnings": _documents(loaded.warnings),
+            "warnings": error_documents(loaded.warnings),
         }
 
     def definition(self, word: str) -> dict[str, Any]:
@@ -259,10 +216,6 @@ class SupervisorService:
             **self._supervisor.keeper.desired.instances,
         }
         return select((_candidate(name, instance) for name, instance in instances.items()), words)
-
-
-def _documents(errors: Iterable[ConfigError]) -> list[dict[str, Any]]:
-    return [asdict(error) for error in errors]
 
 
 def _candidate(name: str, instance: Instance | None) -> Candidate:

@@ -20,8 +20,6 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-from contextlib import suppress
-from dataclasses import dataclass
 
 from vllmctl.ownfiles import create_own, open_own
 
@@ -37,11 +35,14 @@ class LockHeld(Exception):
     """Another daemon lives on this state directory."""
 
 
-@dataclass(frozen=True, slots=True)
 class StateDir:
-    """Paths below one state directory."""
+    """Paths below one state directory. By hand: every command needs it, and `dataclasses` takes as
+    long to import as all the rest of a `status`."""
 
-    root: str
+    __slots__ = ("root",)
+
+    def __init__(self, root: str) -> None:
+        self.root = root
 
     @property
     def socket(self) -> str:
@@ -141,8 +142,10 @@ class StateDir:
 
     def _prepare_folder(self, path: str) -> None:
         """One that others have had a hand in is not used: what is in it may be theirs."""
-        with suppress(FileExistsError):
+        try:
             os.mkdir(path, 0o700)
+        except FileExistsError:
+            pass  # what it is, is looked at next
         status = os.lstat(path)
         if not stat.S_ISDIR(status.st_mode):
             raise StateDirError(

@@ -141,6 +141,18 @@ class Supervisor:
         desired = self.keeper.desired
         return plan(desired, self._observe(desired.instances), self.clock.now())
 
+    def evidence(self) -> tuple[object, ...]:
+        """All that `decide` and `watched` go by, and what is known of the file, as values: while
+        they are equal, so is what is decided, but for the time."""
+        keeper = self.keeper
+        return (
+            self.shutting_down,
+            (keeper.desired, keeper.errors, keeper.warnings, keeper.automatic),
+            self.intent.said(),
+            self.backend.evidence(),
+            [(name, one.checked_at, one.serving) for name, (_, one, _) in self._monitors.items()],
+        )
+
     def diff(self, instances: Mapping[str, Instance]) -> tuple[Change, ...]:
         """What would happen if the file said this. Changes nothing."""
         after = replace(self.keeper.desired, instances=instances)
@@ -354,6 +366,8 @@ class Supervisor:
     def _tell_the_service_manager(self, statuses: Mapping[str, Status]) -> None:
         if self.shutting_down:
             self._herald.stopping()
+        if not self._herald.is_heard:
+            return  # a summary of many models takes its time, and is made in every round
         said = summary(statuses, self.backend.sights(), self.shutting_down)
         if self.keeper.errors and not self.shutting_down:
             generation = self.keeper.desired.generation

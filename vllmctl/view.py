@@ -29,7 +29,7 @@ def model_document(
     status: Status,
     *,
     held: bool,
-    pids: list[int],
+    pids: list[int] | None,
     watched: Watched,
     clock: Clock,
 ) -> dict[str, Any]:

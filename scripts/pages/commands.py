@@ -8,7 +8,7 @@ import re
 import click
 
 from pages.roff import roff
-from vllmctl import cli
+from vllmctl.cli import group
 
 NO_CONTEXT = click.Context(click.Command("vllmctl"))
 
@@ -62,6 +62,6 @@ def option_says(option: click.Option) -> str:
 def options_in_the_environment() -> dict[str, str]:
     return {
         str(parameter.envvar): f"The same as {max(parameter.opts, key=len)}."
-        for parameter in cli.cli.params
+        for parameter in group.cli.params
         if parameter.envvar
     }

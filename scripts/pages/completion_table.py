@@ -9,6 +9,7 @@ import click
 
 from pages.commands import NO_CONTEXT, command_of, options_of, takes_value
 from vllmctl import cli
+from vllmctl.cli import group
 from vllmctl.completion.table import Argument, Option, Table, Value, Verb, to_document
 
 HELP = Option(("-h", "--help"), "Show this message and exit.", None)
@@ -16,7 +17,7 @@ HELP = Option(("-h", "--help"), "Show this message and exit.", None)
 
 def completion_table() -> str:
     verbs = {verb: _verb(says, command_of(verb)) for verb, says in cli.VERBS.items()}
-    table = Table(_options(cli.cli), verbs)
+    table = Table(_options(group.cli), verbs)
     return json.dumps(to_document(table), indent=1, ensure_ascii=False) + "\n"
 
 

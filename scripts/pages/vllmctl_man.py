@@ -9,6 +9,7 @@ import click
 from pages.commands import option_says, option_words, options_in_the_environment
 from pages.roff import Man, roff
 from vllmctl import cli, statedir
+from vllmctl.cli import group
 from vllmctl.cli.manual import EXIT_CODES
 
 ENVIRONMENT = {
@@ -38,7 +39,7 @@ def vllmctl_man() -> str:
         "a glob, or `@label`. Durations read 90, 90s, 5m or 1h30m."
     )
     page.section("OPTIONS")
-    for parameter in cli.cli.params:
+    for parameter in group.cli.params:
         if isinstance(parameter, click.Option):
             page.term(option_words(parameter), option_says(parameter), code=False)
     page.section("COMMANDS")

@@ -34,6 +34,10 @@ class Sight:
     """When it was restarted last, other than by hand or for a change."""
 
 
+Roots = Mapping[str, tuple[int, int | None, bool]]
+"""By run: its shim's process id, its leader's once it was executed, and whether that has ended."""
+
+
 class Backend(Protocol):
     """What the daemon asks of the place where runs live."""
 
@@ -54,5 +58,12 @@ class Backend(Protocol):
     def amend(self, name: str, run: str, **changes: object) -> None:
         """Note what was found out about a living run: fields of `core.observed.Run`."""
 
-    def trees(self) -> Mapping[str, list[int]]:
-        """The living process ids of each instance, its leader first. Blocks: not for the loop."""
+    def evidence(self) -> tuple[object, ...]:
+        """What the sights are made of, as values: while they are equal, so are the sights."""
+
+    def roots(self) -> Roots:
+        """Where the process trees of the living runs begin."""
+
+    def trees(self, roots: Roots) -> Mapping[str, list[int]]:
+        """The living process ids of each of these runs, its leader first. Blocks: not for the
+        loop."""

@@ -30,6 +30,10 @@ class Live:
     oom_kills: int | None = None
     """The machine's count (`oomkills`) when the run was begun, found, or last seen alive."""
 
+    def seen(self) -> tuple[Run, RunRecord, Process | None, Process | None]:
+        """All of it that a `Sight` shows."""
+        return self.run, self.record, self.shim, self.leader
+
     def oom_killed(self) -> int:
         """How many processes of the machine were ended for want of memory since then."""
         now = oom_kills()

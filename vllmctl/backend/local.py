@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from vllmctl.backend import Sight, cgroup, lingering
+from vllmctl.backend import Roots, Sight, cgroup, lingering
 from vllmctl.backend.ending import Ending, last_words, run_log
 from vllmctl.backend.live import Live, hold
 from vllmctl.backend.oomkills import oom_kills
@@ -41,12 +41,13 @@ from vllmctl.records import (
     read_record,
     write_record,
 )
-from vllmctl.shim.tree import process_table, tree
+from vllmctl.shim.tree import children, process_table, tree
 from vllmctl.statedir import StateDir
 
 SHIM_POLL = 0.02
 LONGEST_SHIM_POLL = 1.0
 """Seconds between two looks at a shim that lives and has no record: at first, and at most."""
+NO_RECORD = InstanceRecord()
 LOG_FORMS = 2
 """The protocol of a shim that can compress (`shim.run.PROTOCOL`)."""
 
@@ -73,6 +74,8 @@ class LocalBackend:
         self._live: dict[str, Live] = {}
         self._records: dict[str, InstanceRecord] = {}
         self._clearing: set[str] = set()
+        self._seen: dict[str, tuple[tuple[object, ...], Sight]] = {}
+        """The last sights, each with what it is made of."""
         self._cgroups = cgroup.delegated()
         self._choosing = asyncio.Lock()
         """Held while a port is chosen: two that choose at once would choose the same."""
@@ -86,14 +89,26 @@ class LocalBackend:
 
     def sights(self) -> Mapping[str, Sight]:
         names = [*self._records, *self._live, *self._clearing]
-        return {name: self._sight(name) for name in dict.fromkeys(names)}
+        self._seen = {name: self._looked_at(name) for name in dict.fromkeys(names)}
+        return {name: sight for name, (_, sight) in self._seen.items()}
 
-    def _sight(self, name: str) -> Sight:
-        record = self._records.get(name, InstanceRecord())
-        live = self._live.get(name)
+    def _looked_at(self, name: str) -> tuple[tuple[object, ...], Sight]:
+        """A sight with what it is made of: several are asked for in each round of the planner, and
+        a sight of a hundred instances takes a hundred times as long as to see that nothing is
+        another way than before."""
+        record, live = self._records.get(name, NO_RECORD), self._live.get(name)
+        made_of = (record, live and live.seen(), name in self._clearing)
+        known = self._seen.get(name)
+        # When an earlier boot was is reckoned by the wall clock, which somebody may set.
+        lasts = record.end is None or self._clock.this_boot(record.end.at)
+        if known is not None and lasts and known[0] == made_of:
+            return known
+        return made_of, self._sight(record, live, name in self._clearing)
+
+    def _sight(self, record: InstanceRecord, live: Live | None, clearing: bool) -> Sight:
         sight = Sight(
             end=record.end.by(self._clock) if record.end else None,
-            clearing=name in self._clearing,
+            clearing=clearing,
             attempt=record.attempt,
             total=record.total,
             port=record.port,
@@ -112,13 +127,27 @@ class LocalBackend:
             ready=record.ready_at,
         )
 
-    def trees(self) -> Mapping[str, list[int]]:
+    def evidence(self) -> tuple[object, ...]:
+        lives = {name: live.seen() for name, live in self._live.items()}
+        return lives, self._records.copy(), self._clearing.copy()
+
+    def roots(self) -> Roots:
+        return {
+            live.run.id: (
+                live.shim.pid,
+                live.leader.pid if live.leader else None,
+                live.run.leader_ended_at is not None,
+            )
+            for live in self._live.values()
+            if live.shim
+        }
+
+    def trees(self, roots: Roots) -> Mapping[str, list[int]]:
         table = process_table()
-        found = {}
-        for name, live in list(self._live.items()):
-            if live.shim:
-                found[name] = [pid for pid, _ in tree(live.shim.pid, table)]
-        return found
+        below = children(table)
+        return {
+            run: [pid for pid, _ in tree(shim, table, below)] for run, (shim, _, _) in roots.items()
+        }
 
     def log_position(self, name: str, run: str) -> Position | None:
         """Where the log of a living run begins; None if it is not known (yet)."""

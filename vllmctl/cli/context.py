@@ -1,18 +1,20 @@
-"""What every verb shares: where file and state lie, how to reach the daemon, how to fail."""
+"""What every verb shares: where file and state lie, how to reach the daemon, how to fail.
+
+Every command imports it, so it imports little itself.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from functools import cached_property
-from typing import Any
-
-import click
 
 from vllmctl.control.client import Client, ClientError, NoDaemon, Reply
-from vllmctl.core.select import Candidate, UnknownName, select
 from vllmctl.places import config_places, default_path
 from vllmctl.statedir import StateDir, StateDirError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
 
 FAILED, USAGE, NOT_RUNNING, NO_SUCH_NAME, INVALID_CONFIG, TIMED_OUT = 1, 2, 3, 4, 5, 6
 
@@ -34,7 +36,7 @@ class Context:
         root = state_dir or default_path(os.environ, os.geteuid())
         self.state = StateDir(os.path.abspath(root))
 
-    @cached_property
+    @property
     def config(self) -> str:
         """The file to use, absolute; where nothing is found, the first place that was looked at."""
         if self.named_config:
@@ -42,7 +44,7 @@ class Context:
         places = config_places(os.environ)
         return next((place for place in places if os.path.exists(place)), places[0])
 
-    @cached_property
+    @property
     def client(self) -> Client:
         try:
             self.state.check_socket_path()
@@ -81,12 +83,17 @@ class Context:
             f"no daemon runs on {self.state.root}; `vllmctl start` starts one", NOT_RUNNING
         )
 
-    def status(self) -> dict[str, Any]:
-        """The daemon's status document."""
-        return self.ask("GET", "/v1/status").body
+    def status(self, with_pids: bool = False) -> dict[str, Any]:
+        """The daemon's status document. For the `pids` of whole trees it looks at every process."""
+        return self.ask("GET", f"/v1/status?pids={str(with_pids).lower()}").body
 
-    def choose(self, document: dict[str, Any], words: Iterable[str]) -> list[str]:
-        """The instances that the words mean; Failure for a word that means none."""
+    def choose(self, document: dict[str, Any], words: Sequence[str]) -> list[str]:
+        """The instances that the words mean; without a word, all. Failure for one that means
+        none."""
+        if not words:
+            return [model["name"] for model in document["models"]]
+        from vllmctl.core.select import Candidate, UnknownName, select
+
         candidates = [
             Candidate(model["name"], model["entry"], tuple(model["labels"]))
             for model in document["models"]
@@ -102,26 +109,3 @@ def in_url(word: str) -> str:
     from urllib.parse import quote
 
     return quote(word.encode("utf-8", "surrogateescape"), safe="")
-
-
-class Duration(click.ParamType[float]):
-    """`90`, `90s`, `5m`, `1h30m`, as in the file; in seconds."""
-
-    name = "duration"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        from vllmctl.config.values import parse_duration
-
-        if isinstance(value, float):
-            return value
-        try:
-            return parse_duration(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-pass_context = click.make_pass_decorator(Context)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-names_argument = click.argument("names", metavar="[NAME]...", nargs=-1)

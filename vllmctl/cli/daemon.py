@@ -6,7 +6,8 @@ import os
 
 import click
 
-from vllmctl.cli.context import Context, pass_context
+from vllmctl.cli.context import Context
+from vllmctl.cli.parameters import pass_context
 
 
 @click.command("daemon")

@@ -12,8 +12,8 @@ from typing import Any
 
 import click
 
-from vllmctl.cli.context import json_option
 from vllmctl.cli.diagnosed import diagnosis_rows, table
+from vllmctl.cli.parameters import json_option
 
 _CHUNK = 1 << 18
 _GZIP = b"\x1f\x8b"

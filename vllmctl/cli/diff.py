@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
-from vllmctl.cli.context import FAILED, Context, in_url, json_option, pass_context
+from vllmctl.cli.context import FAILED, Context, in_url
 from vllmctl.cli.mistakes import warn
+from vllmctl.cli.parameters import json_option, pass_context
 
 
 @click.command("diff")

@@ -10,17 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vllmctl.cli.asking import installations
-from vllmctl.cli.context import (
-    FAILED,
-    INVALID_CONFIG,
-    NO_SUCH_NAME,
-    Context,
-    Failure,
-    json_option,
-    names_argument,
-    pass_context,
-)
+from vllmctl.cli.context import FAILED, INVALID_CONFIG, NO_SUCH_NAME, Context, Failure
 from vllmctl.cli.output import colour, columns_of, plain_text, wrapped
+from vllmctl.cli.parameters import json_option, names_argument, pass_context
 from vllmctl.control.client import ClientError, NoDaemon
 
 if TYPE_CHECKING:

@@ -13,15 +13,9 @@ from datetime import datetime
 
 import click
 
-from vllmctl.cli.context import (
-    NO_SUCH_NAME,
-    Context,
-    Failure,
-    json_option,
-    names_argument,
-    pass_context,
-)
+from vllmctl.cli.context import NO_SUCH_NAME, Context, Failure
 from vllmctl.cli.output import paint, plain_text
+from vllmctl.cli.parameters import json_option, names_argument, pass_context
 from vllmctl.cli.streams import wait_beside_reader
 from vllmctl.control.client import ClientError, NoDaemon
 from vllmctl.core.lifecycle import State

@@ -11,9 +11,10 @@ from typing import Any
 
 import click
 
-from vllmctl.cli.context import Context, in_url, json_option, pass_context
+from vllmctl.cli.context import Context, in_url
 from vllmctl.cli.diagnosed import Rows, diagnosis_rows, table
 from vllmctl.cli.output import columns_of, paint, plain_text, stage, wrapped
+from vllmctl.cli.parameters import json_option, pass_context
 from vllmctl.core.words import counted, duration
 
 

@@ -6,8 +6,9 @@ import os
 
 import click
 
-from vllmctl.cli.context import FAILED, Context, Failure, pass_context
+from vllmctl.cli.context import FAILED, Context, Failure
 from vllmctl.cli.output import plain_text
+from vllmctl.cli.parameters import pass_context
 
 
 @click.command("init")

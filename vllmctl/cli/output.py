@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any, TextIO
 
-from vllmctl.core.lifecycle import LIVE
 from vllmctl.core.words import duration
 
-LIVE_STATES = frozenset(str(state) for state in LIVE)
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TextIO
 
 STYLES = {
     "RUNNING": "green",

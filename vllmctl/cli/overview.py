@@ -6,20 +6,27 @@ A function of the daemon's document and the time; it prints nothing.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Any
 
 from vllmctl import __version__
 from vllmctl.cli.output import NO_LIMIT, is_well, paint, plain_text, shortened, span, wrapped
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+    from typing import Any
+
+    Document = dict[str, Any]
+    Row = dict[str, str]  # a cell for each of COLUMNS
+else:
+    try:
+        from _datetime import datetime  # without datetime.py, which does it all once more
+    except ImportError:  # another Python
+        from datetime import datetime
+
 GAP = "  "
 SHORT_NAME = 16
 """Columns that a name keeps as long as there is another column to go without."""
-
-Document = dict[str, Any]
-Row = dict[str, str]
-"""A cell for each of COLUMNS."""
 
 COLUMNS = (
     "NAME", "STATE", "READY", "RESTARTS", "PORT", "GPUS", "REQS", "TOK/S", "KV", "PID",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from vllmctl.cli.context import Context, Duration, names_argument, pass_context
+from vllmctl.cli.context import Context
+from vllmctl.cli.parameters import Duration, names_argument, pass_context
 from vllmctl.cli.start import wait_for_ready
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
-from vllmctl.cli.context import Context, in_url, json_option, pass_context
+from vllmctl.cli.context import Context, in_url
 from vllmctl.cli.output import plain_text
+from vllmctl.cli.parameters import json_option, pass_context
 
 
 @click.command("show")

@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
-from vllmctl.cli.context import Context, Failure, pass_context
-from vllmctl.cli.output import LIVE_STATES
+from vllmctl.cli.context import Context, Failure
+from vllmctl.cli.parameters import pass_context
 from vllmctl.control.client import NoDaemon
+from vllmctl.core.lifecycle import LIVE
 
 POLL = 0.1
 Status = dict[str, Any]
@@ -26,7 +27,7 @@ def command(context: Context, keep_models: bool) -> None:
     and takes them over.
     """
     flag = "true" if keep_models else "false"
-    before = context.status()
+    before = context.status(with_pids=True)
     daemon, living = before["daemon"]["pid"], _living(before)
     context.ask("POST", f"/v1/shutdown?keep_models={flag}")
     said = ""
@@ -68,7 +69,7 @@ def _document(context: Context) -> Status | None:
 
 def _living(document: Status) -> dict[str, list[int]]:
     """The process ids of every model that still has some, or is to have."""
-    return {m["name"]: m["pids"] for m in document["models"] if m["state"] in LIVE_STATES}
+    return {m["name"]: m["pids"] for m in document["models"] if m["state"] in LIVE}
 
 
 def _exists(pid: int) -> bool:

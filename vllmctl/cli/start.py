@@ -7,18 +7,11 @@ from typing import Any
 
 import click
 
-from vllmctl.cli.context import (
-    FAILED,
-    USAGE,
-    Context,
-    Duration,
-    Failure,
-    names_argument,
-    pass_context,
-)
+from vllmctl.cli.context import FAILED, USAGE, Context, Failure
 from vllmctl.cli.launch import ensure_daemon
 from vllmctl.cli.mistakes import mistakes, warn
 from vllmctl.cli.output import columns_of, plain_text, wrapped
+from vllmctl.cli.parameters import Duration, names_argument, pass_context
 from vllmctl.cli.waiting import Model, is_hopeless, is_ready, wait_until
 
 

@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import sys
-import time
-from typing import Any
-
 import click
 
-from vllmctl.cli.context import (
-    NOT_RUNNING,
-    Context,
-    json_option,
-    names_argument,
-    pass_context,
-)
-from vllmctl.cli.output import columns_of
-from vllmctl.cli.overview import overview
+from vllmctl.cli.context import Context
+from vllmctl.cli.parameters import json_option, names_argument, pass_context
+from vllmctl.cli.statusof import chosen_status, show_status
 
 
 @click.command("status")
@@ -37,20 +26,6 @@ def command(context: Context, names: tuple[str, ...], as_json: bool, watch: bool
     if watch:
         from vllmctl.cli.watching import watch_status
 
-        watch_status(lambda: chosen_status(context, names), as_json)
+        watch_status(lambda: chosen_status(context, names, with_pids=as_json), as_json)
         return 0
-    document = chosen_status(context, names)
-    if as_json:
-        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
-    else:
-        click.echo("\n".join(overview(document, time.time(), columns_of(sys.stdout))))
-    down = names and any(model["state"] != "RUNNING" for model in document["models"])
-    return NOT_RUNNING if down else 0
-
-
-def chosen_status(context: Context, names: tuple[str, ...]) -> dict[str, Any]:
-    """The status document, with the models that the words mean."""
-    document = context.status()
-    chosen = set(context.choose(document, names))
-    document["models"] = [m for m in document["models"] if m["name"] in chosen]
-    return document
+    return show_status(context, names, as_json)

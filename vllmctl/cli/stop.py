@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from vllmctl.cli.context import Context, Duration, Failure, names_argument, pass_context
+from vllmctl.cli.context import Context, Failure
+from vllmctl.cli.parameters import Duration, names_argument, pass_context
 from vllmctl.cli.waiting import has_ended, is_wanted_again, wait_until
 
 

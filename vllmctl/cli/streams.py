@@ -9,7 +9,10 @@ import codecs
 import io
 import os
 import sys
-from typing import TextIO, TypeGuard
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TextIO, TypeGuard
 
 
 def prepare() -> None:

@@ -6,18 +6,14 @@ across rotation, restarts and daemon restarts needs nobody else.
 
 from __future__ import annotations
 
-import os
 import re
 import time
 
 import click
 
-from vllmctl.cli.context import NO_SUCH_NAME, Context, Failure, json_option, pass_context
-from vllmctl.cli.logbytes import show_bytes
-from vllmctl.control.client import ClientError, NoDaemon
-from vllmctl.core.select import Candidate, UnknownName, select
-
-LINES = 100
+from vllmctl.cli.context import Context
+from vllmctl.cli.parameters import json_option, pass_context
+from vllmctl.cli.tailof import LINES, show_tail
 
 
 class Moment(click.ParamType[float]):
@@ -110,38 +106,4 @@ def command(
     if previous and (follow or since is not None):
         other = "--follow" if follow else "--since"
         raise click.UsageError(f"--previous is a run that has ended; it does not go with {other}")
-    chosen = _instances(context, names)
-    if lines is None and since is None:
-        lines = LINES
-    try:
-        if len(chosen) == 1 and not (previous or grep or as_json) and since is None:
-            show_bytes(context.state.log(chosen[0]), lines or 0, follow)
-            return
-        from vllmctl.cli.tailing import Wanted, show_lines
-
-        paths = {name: context.state.log(name) for name in chosen}
-        show_lines(paths, Wanted(lines, previous, since, grep), follow, as_json)
-    except KeyboardInterrupt:
-        pass  # that is how it is left
-
-
-def _instances(context: Context, words: tuple[str, ...]) -> list[str]:
-    """Those that the words mean: by the daemon's word, or by the logs that there are."""
-    try:
-        models = context.client.get("/v1/status").body["models"]
-        known = [Candidate(m["name"], m["entry"], tuple(m["labels"])) for m in models]
-    except (NoDaemon, ClientError):
-        known = _from_logs(context.state.logs)
-    try:
-        return select(known, words)
-    except UnknownName as error:
-        raise Failure(str(error), NO_SUCH_NAME) from None
-
-
-def _from_logs(folder: str) -> list[Candidate]:
-    try:
-        files = sorted(os.listdir(folder))
-    except OSError:
-        return []
-    names = [file.removesuffix(".log") for file in files if file.endswith(".log")]
-    return [Candidate(name, name.partition(":")[0]) for name in names]
+    show_tail(context, names, follow, lines, previous, since, grep, as_json)

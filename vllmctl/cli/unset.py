@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from vllmctl.cli.context import Context, pass_context
+from vllmctl.cli.context import Context
 from vllmctl.cli.editing import carry_out
+from vllmctl.cli.parameters import pass_context
 
 
 @click.command("unset")

@@ -9,14 +9,9 @@ from dataclasses import asdict
 import click
 
 from vllmctl.cli.asking import installations
-from vllmctl.cli.context import (
-    INVALID_CONFIG,
-    Context,
-    Failure,
-    json_option,
-    pass_context,
-)
+from vllmctl.cli.context import INVALID_CONFIG, Context, Failure
 from vllmctl.cli.mistakes import mistakes, warn
+from vllmctl.cli.parameters import json_option, pass_context
 
 
 @click.command("validate")

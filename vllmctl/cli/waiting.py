@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from vllmctl.cli.context import TIMED_OUT, Context, Failure
-from vllmctl.cli.output import LIVE_STATES, drives_terminal, paint, plain_text, summary
+from vllmctl.cli.output import drives_terminal, paint, plain_text, summary
+from vllmctl.core.lifecycle import LIVE
 
 MOVING = ("STARTING", "STOPPING")
 """States of which it is enough to say them: somebody who waits has seen how far they are."""
@@ -38,7 +39,7 @@ def is_hopeless(model: Model, models: list[Model]) -> bool:
 
 def has_ended(model: Model) -> bool:
     """`stop` waits for this."""
-    return model["state"] not in LIVE_STATES
+    return model["state"] not in LIVE
 
 
 def is_wanted_again(model: Model, _: list[Model]) -> bool:

@@ -16,10 +16,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable
-from types import FrameType
 from typing import TypeVar
 
 from vllmctl.completion import known
@@ -29,6 +27,13 @@ from vllmctl.completion.line import already_there, words_of
 from vllmctl.completion.offers import WORDS, Sources, offers, shape
 from vllmctl.completion.paths import Grammar
 from vllmctl.completion.table import shipped
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from types import FrameType
+else:
+    import _signal as signal  # what signal.py wraps in enums, which take a while to import
 
 T = TypeVar("T")
 AT_MOST = 1.0
@@ -115,7 +120,9 @@ def _grammar() -> Grammar:
 
 
 def _signals() -> list[str]:
-    return [one.name.removeprefix("SIG") for one in signal.Signals]
+    from signal import Signals
+
+    return [one.name.removeprefix("SIG") for one in Signals]
 
 
 def _expanded(word: str) -> str:

@@ -8,14 +8,18 @@ from __future__ import annotations
 import errno
 import json
 import os
-import socket
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
 
 from vllmctl import __version__
 from vllmctl.control import API, API_HEADER, VERSION_HEADER
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterator
+    from typing import Any
+else:
+    import _socket as socket  # what socket.py wraps in enums and files, which take 7 ms to import
 
 CONNECT_TIMEOUT = 5
 ANSWER_TIMEOUT = 20.0
@@ -37,14 +41,17 @@ class OtherVersion(ClientError):
     """The daemon speaks another version of the channel."""
 
 
-@dataclass(frozen=True, slots=True)
 class Reply:
-    """What the daemon answered: an HTTP status and a JSON document."""
+    """What the daemon answered: an HTTP status and a JSON document. By hand: `dataclasses` takes as
+    long to import as all the rest of a command."""
 
-    status: int
-    body: dict[str, Any]
-    version: str
-    """The daemon's."""
+    __slots__ = ("body", "status", "version")
+
+    def __init__(self, status: int, body: dict[str, Any], version: str) -> None:
+        """`version` is the daemon's."""
+        self.status = status
+        self.body = body
+        self.version = version
 
     @property
     def ok(self) -> bool:
@@ -64,20 +71,22 @@ class Client:
         return self._ask("POST", path, b"" if document is None else json.dumps(document).encode())
 
     def _ask(self, method: str, path: str, body: bytes = b"") -> Reply:
-        with self._connect() as connection:
-            patience = READING_TIMEOUT if path.startswith(READING) else ANSWER_TIMEOUT
-            connection.settimeout(patience)
-            request = (
-                f"{method} {path} HTTP/1.0\r\nHost: vllmctl\r\nContent-Length: {len(body)}\r\n\r\n"
-            )
-            try:
-                connection.sendall(request.encode() + body)
-                answer = b"".join(_until_end(connection))
-            except TimeoutError:
-                what = f"did not answer within {patience:g} s"
-                raise self._silent(what, f"pid {_peer_pid(connection)}") from None
-            except ConnectionError:
-                raise NoDaemon from None  # it died while it was asked
+        connection = self._connect()
+        patience = READING_TIMEOUT if path.startswith(READING) else ANSWER_TIMEOUT
+        connection.settimeout(patience)
+        request = (
+            f"{method} {path} HTTP/1.0\r\nHost: vllmctl\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        try:
+            connection.sendall(request.encode() + body)
+            answer = b"".join(_until_end(connection))
+        except TimeoutError:
+            what = f"did not answer within {patience:g} s"
+            raise self._silent(what, f"pid {_peer_pid(connection)}") from None
+        except ConnectionError:
+            raise NoDaemon from None  # it died while it was asked
+        finally:
+            connection.close()
         return self._parse(answer)
 
     def _connect(self) -> socket.socket:
@@ -146,5 +155,5 @@ def _peer_pid(connection: socket.socket) -> int:
 
 
 def _until_end(connection: socket.socket) -> Iterator[bytes]:
-    while chunk := connection.recv(65536):
+    while chunk := connection.recv(1 << 18):
         yield chunk

@@ -25,6 +25,7 @@ from vllmctl.core.select import UnknownName
 MODEL_VERBS = ("start", "stop", "restart")
 HEALTH_CHECK = "health-check"
 """A verb that commands nothing, so it is not among the others."""
+JSON_TYPE = "application/json; charset=utf-8"
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """Prometheus' text format."""
 LOOK_AT_READER = 1.0
@@ -45,14 +46,15 @@ class Refused(Exception):
 
 
 class Service(Protocol):
-    """What the daemon offers over the socket. Every answer is a JSON document."""
+    """What the daemon offers over the socket. Every answer is a JSON document; `status`, which many
+    may ask for all the time, gives it encoded."""
 
     @property
     def ending(self) -> bool:
         """Whether the daemon is on its way out."""
         ...
 
-    async def status(self) -> dict[str, Any]: ...
+    async def status(self, with_pids: bool) -> bytes: ...
 
     async def model(self, word: str) -> dict[str, Any]: ...
 
@@ -204,8 +206,10 @@ class ControlServer:
             response.headers.update(headers)
         return response
 
-    async def _status(self, _: web.Request) -> web.Response:
-        return web.json_response(await self._service.status())
+    async def _status(self, request: web.Request) -> web.Response:
+        with_pids = request.query.get("pids", "true") != "false"
+        body = await self._service.status(with_pids)
+        return web.Response(body=body, headers={"Content-Type": JSON_TYPE})
 
     async def _model(self, request: web.Request) -> web.Response:
         return web.json_response(await self._service.model(request.match_info["name"]))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
 LONGEST_WORD = 1000
 """Characters of a word. No name has as many, and searching by a glob takes time that grows with the
@@ -15,9 +15,9 @@ class UnknownName(Exception):
     """No instance is meant by the word; the text is a sentence."""
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """What a word may mean."""
+class Candidate(NamedTuple):
+    """What a word may mean. No dataclass: a command that names a model would wait for the import
+    of `dataclasses` longer than for anything else."""
 
     name: str
     entry: str

@@ -13,24 +13,38 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 
 SURE, LIKELY, GUESS = 3, 2, 1
 """It says the cause; it mostly is the cause; it is one if nothing better is there."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rule:
-    """`pattern` in a line means the class `name`."""
+    """`pattern` in a line means the class `name`.
+
+    Patterns are compiled when they are used first: together they take some 20 ms, and a daemon that
+    comes back to its models has something better to do.
+    """
 
     name: str
     weight: int
-    pattern: re.Pattern[str]
+    text: str
+    """Of the pattern."""
     retry: bool | None = None
     """None: as the class has it."""
-    inside: re.Pattern[str] | None = None
-    """Only in a traceback that goes through such a frame (`file.py in function`)."""
+    within: str = ""
     hint: str = ""
     """A remedy better than the class's own; `{name}` is a group of the pattern."""
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        return re.compile(self.text)
+
+    @cached_property
+    def inside(self) -> re.Pattern[str] | None:
+        """Only in a traceback that goes through such a frame (`file.py in function`)."""
+        return re.compile(self.within) if self.within else None
 
 
 def _rule(
@@ -41,14 +55,7 @@ def _rule(
     inside: str = "",
     hint: str = "",
 ) -> Rule:
-    return Rule(
-        name,
-        weight,
-        re.compile("|".join(patterns)),
-        retry,
-        re.compile(inside) if inside else None,
-        hint,
-    )
+    return Rule(name, weight, "|".join(patterns), retry, inside, hint)
 
 
 _HUB = r"(?:huggingface\.co|hf\.co|hf-mirror\.com|modelscope\.cn)"
