@@ -46,7 +46,7 @@ def main() -> None:
         uvloop.run(measure(file))
         return
     from vllmctl import daemon
-    from vllmctl.cli import cli
+    from vllmctl.cli.group import cli
 
     supervise = daemon._supervise
 
