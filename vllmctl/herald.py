@@ -62,6 +62,11 @@ class Herald:
             self._stopping, self._due = True, 0.0
             self._send("STOPPING=1")
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether there is a service manager."""
+        return self._address is not None
+
     def say(self, sentence: str) -> None:
         """What `systemctl status` shows; once, until it is another."""
         if sentence != self._said:

@@ -352,6 +352,8 @@ class Supervisor:
             self.events.tell("", "daemon", f"waits for {', '.join(living)}")
 
     def _tell_the_service_manager(self, statuses: Mapping[str, Status]) -> None:
+        if not self._herald.is_heard:
+            return
         if self.shutting_down:
             self._herald.stopping()
         said = summary(statuses, self.backend.sights(), self.shutting_down)

@@ -22,7 +22,8 @@ from vllmctl.backend.ending import Ending, last_words, run_log
 from vllmctl.backend.live import Live, hold
 from vllmctl.backend.oomkills import oom_kills
 from vllmctl.backend.remains import Found, Reader
-from vllmctl.backend.spawn import Spawner, with_port
+from vllmctl.backend.seeing import Seeing
+from vllmctl.backend.spawn import Begun, Spawner, with_port
 from vllmctl.clock import Clock, Stamp
 from vllmctl.core import recovery
 from vllmctl.core.observed import Cause, Diagnosis, Exit, Member, Run, Stopping, Timings
@@ -47,6 +48,7 @@ from vllmctl.statedir import StateDir
 SHIM_POLL = 0.02
 LONGEST_SHIM_POLL = 1.0
 """Seconds between two looks at a shim that lives and has no record: at first, and at most."""
+NOTHING_KNOWN = InstanceRecord()
 LOG_FORMS = 2
 """The protocol of a shim that can compress (`shim.run.PROTOCOL`)."""
 
@@ -70,6 +72,7 @@ class LocalBackend:
         self._diagnose = diagnose
         self._changed = changed
         self._report = report
+        self._seeing = Seeing(clock)
         self._live: dict[str, Live] = {}
         self._records: dict[str, InstanceRecord] = {}
         self._clearing: set[str] = set()
@@ -89,28 +92,8 @@ class LocalBackend:
         return {name: self._sight(name) for name in dict.fromkeys(names)}
 
     def _sight(self, name: str) -> Sight:
-        record = self._records.get(name, InstanceRecord())
-        live = self._live.get(name)
-        sight = Sight(
-            end=record.end.by(self._clock) if record.end else None,
-            clearing=name in self._clearing,
-            attempt=record.attempt,
-            total=record.total,
-            port=record.port,
-            restarted=record.restarted_at,
-        )
-        if live is None:
-            return sight
-        return replace(
-            sight,
-            run=live.run,
-            port=live.record.port,
-            argv=live.record.argv,
-            leader=live.leader.pid if live.leader else None,
-            shim=live.shim.pid if live.shim else None,
-            started=live.record.started,
-            ready=record.ready_at,
-        )
+        record = self._records.get(name, NOTHING_KNOWN)
+        return self._seeing.sight(name, record, self._live.get(name), name in self._clearing)
 
     def trees(self) -> Mapping[str, list[int]]:
         table = process_table()
@@ -174,6 +157,7 @@ class LocalBackend:
                 self._changed()
             case Forget(name):
                 self._records.pop(name, None)
+                self._seeing.forget(name)
                 self._changed()
                 self._errands.begin(self._in_writer(_unlink, self._state.instance_record(name)))
 
@@ -217,9 +201,13 @@ class LocalBackend:
         try:
             if live.record.instance.launch.port == "auto":
                 await self._take_port(name, live, avoid)
-            record = self._records[name]
-            await self._in_writer(write_record, self._state.instance_record(name), record)
-            begun = await self._in_writer(self._spawner.spawn, live.record)
+            path, known = self._state.instance_record(name), self._records[name]
+
+            def begin() -> Begun:
+                write_record(path, known)
+                return self._spawner.spawn(live.record)
+
+            begun = await self._in_writer(begin)
         except (OSError, KeyError, ValueError) as error:
             diagnosis = Diagnosis("start_failed", True, f"it could not be started: {error}")
             await self._write_end(name, live, None, None, diagnosis)
@@ -388,7 +376,8 @@ class LocalBackend:
             try:
                 os.waitpid(live.shim.pid, os.WNOHANG)
             except ChildProcessError:
-                pass  # an earlier daemon's child; init has it
+                pass  # its fork server's child, or init's; ours where that one was lost and this
+                # daemon takes in orphans
         self._errands.begin(self._finish(name, live))
 
     async def _finish(self, name: str, live: Live) -> None:
@@ -469,6 +458,8 @@ class LocalBackend:
     async def adopt(
         self, wanted: Mapping[str, Instance], generations: Mapping[str, int]
     ) -> list[str]:
+        with suppress(OSError):  # then the first start says so
+            await self._in_writer(self._spawner.prepare)
         reader = Reader(self._state, self._clock, wanted, generations)
         found = await self._in_writer(reader.read)
         self._records = reader.records
@@ -647,6 +638,7 @@ class LocalBackend:
         self._closing = True
         self._vigils.cancel()
         await self._errands.finish()
+        await self._in_writer(self._spawner.close)
         self._writer.shutdown()
 
 
