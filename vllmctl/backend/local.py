@@ -194,8 +194,7 @@ class LocalBackend:
             ready_at=None,
             running_since=None,
         )
-        self._errands.begin(self._spawn(name, live, action.avoid))
-        self._changed()
+        self._errands.begin(self._spawn(name, live, action.avoid))  # and then plan again
 
     async def _spawn(self, name: str, live: Live, avoid: frozenset[int]) -> None:
         try:
