@@ -16,8 +16,9 @@ from vllmctl.cli.output import LIVE_STATES, drives_terminal, paint, plain_text, 
 
 MOVING = ("STARTING", "STOPPING")
 """States of which it is enough to say them: somebody who waits has seen how far they are."""
-POLL = 0.15
-"""Seconds between two questions to the daemon."""
+FIRST_POLL, POLL = 0.02, 0.15
+"""Seconds between two questions to the daemon: at first, as many things are over at once, and at
+most."""
 
 Model = dict[str, Any]
 
@@ -64,6 +65,7 @@ def wait_until(
     Raises Failure when `limit` seconds are over, or the daemon goes away.
     """
     deadline = None if limit is None else time.monotonic() + limit
+    pause = FIRST_POLL
     with _display() as display:
         while True:
             everything = context.status()["models"]
@@ -81,7 +83,8 @@ def wait_until(
                     if m["state"] not in MOVING
                 ]
                 raise Failure("\n".join(lines), TIMED_OUT)
-            time.sleep(POLL)
+            time.sleep(pause)
+            pause = min(2 * pause, POLL)
 
 
 @contextmanager
