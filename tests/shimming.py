@@ -1,4 +1,4 @@
-"""Runs shims exactly as the local backend does, without a daemon."""
+"""Runs shims without a daemon, and without a fork server: as daemons before it did."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vllmctl.backend.spawn import shim_command
+import vllmctl.shim
 
 PATIENCE = 20.0
 
@@ -51,6 +51,13 @@ def state_of(pid: int) -> str:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         return ""
+
+
+def shim_command() -> list[str]:
+    """A shim as a program of its own."""
+    folder = str(Path(vllmctl.shim.__file__).parent.parent)
+    code = f"import sys; sys.path.append({folder!r}); import os; from shim.main import main; "
+    return [sys.executable, "-I", "-S", "-c", f"{code}os._exit(main())", "vllmctl-shim", "m"]
 
 
 def old_command(folder: Path) -> list[str]:
@@ -143,7 +150,7 @@ class ShimRun:
         try:
             self.pid = os.posix_spawn(
                 sys.executable,
-                shim_command("m") if self.package is None else old_command(self.package),
+                shim_command() if self.package is None else old_command(self.package),
                 {"LD_LIBRARY_PATH": path} if path else {},
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, spec, 0),

@@ -68,7 +68,7 @@ def children(parent: int) -> dict[int, str]:
 def shims(daemon: int) -> dict[str, int]:
     """Process ids by name, as they are seen from outside."""
     found = {}
-    for pid in children(daemon):
+    for pid in [pid for child in children(daemon) for pid in (child, *children(child))]:
         try:
             with open(f"/proc/{pid}/cmdline", "rb") as file:
                 words = file.read().decode().split("\0")

@@ -19,8 +19,10 @@ from killing.acts import ACTS
 import vllmctl
 
 DANGEROUS = (
-    "come up: daemon: before shim spawned",
-    "restart: daemon: after shim spawned",
+    "come up: daemon: before fork server asked",
+    "restart: daemon: after fork server heard",
+    "restart: forkserver: after shim forked",
+    "restart: shim of subject: after marks worn",
     "restart: shim of subject: before runs/ID/shim.tmp renamed to shim.json",
     "stop: daemon: after intent.json.tmp renamed to intent.json",
     "stop: shim of subject: before runs/ID/exit.tmp renamed to exit.json",

@@ -732,7 +732,9 @@ def test_a_model_removed_while_it_is_waited_for_is_a_failure(site: Site) -> None
     slow = quick(args={"simulate-hang-loading": True}, stop={"grace": "100ms"})
     site.write(json.dumps({"models": {"keep": keep, "slow": slow}}))
     waiting = site.spawn("start", "slow")
-    wait_for(lambda: os.path.exists(site.state.log("slow")), "the start")
+    assert waiting.stdout is not None
+    while "slow: STARTING" not in waiting.stdout.readline():
+        assert waiting.poll() is None  # it waits from now on
     site.write(json.dumps({"models": {"keep": keep}}))
     out, _ = waiting.communicate(timeout=30)
     assert waiting.returncode == 1

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,7 @@ from vllmctl.vllm.installed import Answer
 from vllmctl.watch import (
     BURST,
     LONGEST_WRITE,
+    RENAMED_SETTLE,
     SETTLE,
     UNFINISHED,
     Unfinished,
@@ -53,6 +57,23 @@ def test_when_it_is_read(
     assert wait_before_reading(now, first, last, unfinished) == pytest.approx(wait)
 
 
+@pytest.mark.parametrize(
+    ("now", "last", "unfinished", "wait"),
+    [
+        (0.0, 0.0, WHOLE, RENAMED_SETTLE),
+        (RENAMED_SETTLE, 0.0, WHOLE, 0.0),
+        (0.9, 0.9, WHOLE, RENAMED_SETTLE),  # a burst of them goes on …
+        (BURST, BURST, WHOLE, 0.0),  # … and is read all the same in the end
+        (RENAMED_SETTLE, 0.0, CUT, 0.0),  # it was put there whole: it ends like that
+        (5.0, 0.0, OPEN, SETTLE),
+    ],
+)
+def test_when_a_file_is_read_that_was_put_in_its_place(
+    now: float, last: float, unfinished: Unfinished, wait: float
+) -> None:
+    assert wait_before_reading(now, 0.0, last, unfinished, True) == pytest.approx(wait)
+
+
 @given(
     st.floats(0, 20), st.floats(0, 20), st.builds(Unfinished, open=st.booleans(), cut=st.booleans())
 )
@@ -83,6 +104,8 @@ def test_only_files_that_changed_count_as_unfinished(tmp_path: Path) -> None:
     assert watch._unfinished(watched, known) == CUT
     new.write_text("a newline\n")
     assert watch._unfinished(watched, known) == WHOLE
+    new.write_text("")  # truncated, and about to be written
+    assert watch._unfinished(watched, known) == CUT
     new.unlink()
     new.mkdir()
     assert watch._unfinished(watched, known) == WHOLE
@@ -136,6 +159,98 @@ def test_a_save_is_told_once_also_where_the_kernel_tells_nothing(
     asyncio.run(scene())
     seen = [text for text in read if text != "gone"]
     assert seen == sorted(set(seen)) == ["2\n", "3\n", "4\n", "5\n"]
+
+
+Save = Callable[[Path], None]
+
+
+def put_in_place(path: Path) -> None:
+    new = path.with_name("new")
+    new.write_text("2\n")
+    new.rename(path)
+
+
+def write_slowly(path: Path) -> None:
+    path.write_text("")
+    for text in ("1\n", "1\n2\n", "2"):
+        with path.open("a") as file:
+            file.truncate(0)
+            file.write(text)
+
+
+def put_in_place_and_write_on(path: Path) -> None:
+    put_in_place(path)
+    write_slowly(path)
+
+
+@pytest.mark.parametrize(
+    ("save", "included", "longest", "least"),
+    [
+        (put_in_place, (), SETTLE, 0.0),
+        (put_in_place, ("other.yaml",), math.inf, SETTLE),  # it, too, may be about to be saved
+        (write_slowly, (), math.inf, UNFINISHED),
+        (put_in_place_and_write_on, (), math.inf, UNFINISHED),
+    ],
+)
+def test_a_save_is_read_once_it_is_over_and_what_was_put_in_its_place_soon(
+    tmp_path: Path, save: Save, included: tuple[str, ...], longest: float, least: float
+) -> None:
+    path = tmp_path / "models.yaml"
+    path.write_text("1\n")
+    watched = Watched((str(path), *(str(tmp_path / name) for name in included)))
+    waited: list[float] = []
+    read: list[str] = []
+
+    async def scene() -> None:
+        known, ended = watched.look(), 0.0
+
+        async def saved() -> None:
+            nonlocal known
+            known = watched.look()
+            read.append(path.read_text())
+            waited.append(time.monotonic() - ended)
+
+        watching = asyncio.create_task(watch.watch(lambda: watched, lambda: known, saved))
+        for attempt in range(5):
+            await asyncio.sleep(0.05)  # the watch begins
+            await asyncio.to_thread(save, path)
+            ended = time.monotonic()
+            await asyncio.to_thread(wait_for, lambda n=attempt: len(read) > n, "the save")
+        watching.cancel()
+
+    asyncio.run(scene())
+    assert {text.strip() for text in read} == {"2"}
+    assert len(read) == 5
+    assert min(waited) < longest
+    assert min(waited) >= least - 0.01
+
+
+def test_a_burst_of_renames_is_few_saves_and_the_last_is_read(tmp_path: Path) -> None:
+    path, new = tmp_path / "models.yaml", tmp_path / "new"
+    path.write_text("0\n")
+    watched = Watched((str(path),))
+    read: list[str] = []
+
+    def save_often() -> None:
+        for number in range(1, 101):
+            new.write_text(f"{number}\n")
+            new.rename(path)
+        wait_for(lambda: read[-1:] == ["100\n"], "the last save")
+
+    async def scene() -> None:
+        known = watched.look()
+
+        async def saved() -> None:
+            nonlocal known
+            known = watched.look()
+            read.append(path.read_text())
+
+        watching = asyncio.create_task(watch.watch(lambda: watched, lambda: known, saved))
+        await asyncio.to_thread(save_often)
+        watching.cancel()
+
+    asyncio.run(scene())
+    assert len(read) < 20  # one, unless somebody else has the machine
 
 
 def test_a_bug_in_reading_does_not_end_the_watching(tmp_path: Path) -> None:

@@ -64,8 +64,8 @@ class Herald:
 
     @property
     def is_heard(self) -> bool:
-        """Whether anybody asked to be told."""
-        return self._socket is not None
+        """Whether there is a service manager."""
+        return self._address is not None
 
     def say(self, sentence: str) -> None:
         """What `systemctl status` shows; once, until it is another."""

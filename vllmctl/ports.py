@@ -8,6 +8,7 @@ import socket
 from collections.abc import Collection, Iterator, Set
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from ipaddress import ip_address
 
 from vllmctl.core.spec import RUN_VARIABLE
@@ -68,15 +69,23 @@ class Holder:
 
 
 class Listeners:
-    """The ports that programs of this machine listen on, at the moment it was made."""
+    """The ports that programs of this machine listen on, when it was first asked.
+
+    Not before: the kernel's table of a busy server takes longer to read than models.yaml.
+    """
 
     def __init__(self, own: Collection[int] = ()) -> None:
         """`own`: ports that are the asker's already, whoever has them."""
         self._own = own
-        self._inodes: dict[int, set[str]] = {}
+
+    @cached_property
+    def _inodes(self) -> dict[int, set[str]]:
+        """Of the listening sockets, by port."""
+        found: dict[int, set[str]] = {}
         with suppress(OSError):  # no /proc/net: nothing is known
             for port, inode in _listening():
-                self._inodes.setdefault(port, set()).add(inode)
+                found.setdefault(port, set()).add(inode)
+        return found
 
     def holder(self, host: str, port: int) -> Holder | None:
         """Who is in the way of listening there; None: nobody, or it cannot be told."""

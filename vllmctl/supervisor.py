@@ -51,6 +51,12 @@ LONGEST_SLEEP = 30.0
 WAITING_INTERVAL = 3.0
 """Seconds between two words about what the end of the daemon waits for."""
 RETRY_AFTER_BUG = 1.0
+BREATH = 2.0
+"""How much longer than a round the loop does something else before the next one. What has happened
+meanwhile is planned at once: a hundred starts are a thousand changes, and need not be as many
+rounds over a hundred instances."""
+LONGEST_BREATH = 0.02
+"""Seconds."""
 
 
 class Supervisor:
@@ -198,6 +204,7 @@ class Supervisor:
         asyncio.get_running_loop().add_reader(self._alarm.fd, self.wake)
         while not self._leaving:
             self._changed.clear()
+            began = self.clock.now()
             try:
                 wake_at = self._round()
             except Exception as error:  # the last resort: a bug must not end the supervision
@@ -205,8 +212,11 @@ class Supervisor:
                 wake_at = self.clock.now() + RETRY_AFTER_BUG
             if self.shutting_down and not self._anything_lives():
                 return
-            self._herald.is_alive(self.clock.now())
+            ended = self.clock.now()
+            self._herald.is_alive(ended)
             await self._sleep_until(wake_at)
+            rested = self.clock.now() - ended
+            await asyncio.sleep(min(BREATH * (ended - began), LONGEST_BREATH) - rested)
 
     async def close(self) -> None:
         """Finish what is being written, and let go of everything."""
@@ -364,10 +374,10 @@ class Supervisor:
             self.events.tell("", "daemon", f"waits for {', '.join(living)}")
 
     def _tell_the_service_manager(self, statuses: Mapping[str, Status]) -> None:
-        if self.shutting_down:
-            self._herald.stopping()
         if not self._herald.is_heard:
             return  # a summary of many models takes its time, and is made in every round
+        if self.shutting_down:
+            self._herald.stopping()
         said = summary(statuses, self.backend.sights(), self.shutting_down)
         if self.keeper.errors and not self.shutting_down:
             generation = self.keeper.desired.generation

@@ -20,6 +20,10 @@ from asyncinotify import Inotify, Mask
 
 SETTLE = 0.05
 """Seconds without a change after which a burst of saves is over."""
+RENAMED_SETTLE = 0.01
+"""The same, where all that has happened is that one file, the only one there is, was put in its
+place under its name: it is whole, and no other belongs to it. Long enough for a loop of `sed -i`
+to be one save."""
 BURST = 1.0
 """Seconds after which even a burst that does not end is read."""
 UNFINISHED = 1.0
@@ -60,6 +64,10 @@ class Watched:
             found.add(os.path.dirname(os.path.realpath(path)))
         return frozenset(folder for folder in found if os.path.isdir(folder))
 
+    def is_one_file(self) -> bool:
+        """Whether nothing else belongs to it."""
+        return len(self.files) == 1 and not self.globs
+
     def look(self) -> Fingerprint:
         """The files that matter as they are now."""
         found = {}
@@ -99,18 +107,25 @@ class Unfinished:
     open: bool = False
     """Somebody has one of them open for writing."""
     cut: bool = False
-    """One of them does not end with a newline, as a file that is being written rarely does."""
+    """One of them is empty, or does not end with a newline, as a file that is being written rarely
+    does."""
 
 
-def wait_before_reading(now: float, first: float, last: float, unfinished: Unfinished) -> float:
-    """Seconds to wait yet; 0: read now. `first` and `last` are the times of a burst's changes."""
+def wait_before_reading(
+    now: float, first: float, last: float, unfinished: Unfinished, renamed: bool = False
+) -> float:
+    """Seconds to wait yet; 0: read now. `first` and `last` are the times of a burst's changes.
+
+    `renamed`: each of them was the one file being put in its place.
+    """
     if now - first >= LONGEST_WRITE:
         return 0.0
     if unfinished.open:
         return SETTLE
-    quiet = UNFINISHED if unfinished.cut else SETTLE
-    end = last + quiet if unfinished.cut else min(last + quiet, first + BURST)
-    return max(0.0, end - now)
+    if unfinished.cut and not renamed:
+        return max(0.0, last + UNFINISHED - now)
+    quiet = RENAMED_SETTLE if renamed else SETTLE
+    return max(0.0, min(last + quiet, first + BURST) - now)
 
 
 async def watch(
@@ -145,8 +160,10 @@ async def _watch(
         names = await asyncio.to_thread(now.names)
         # After the watch began, so that no save falls in between.
         changed = await asyncio.to_thread(now.look) != known()
-        if changed or await _change(notices, names, LOOK):
-            await _settled(notices, now, names, known())
+        told = None if changed else await _change(notices, names, LOOK)
+        if changed or told is not None:
+            renamed = now.is_one_file() and told is not None and Mask.MOVED_TO in told
+            await _settled(notices, now, names, known(), renamed)
             if watched() is not None:
                 await saved()
 
@@ -161,8 +178,8 @@ def _cover(notices: Inotify, folders: frozenset[str]) -> None:
         notices.add_watch(folder, _CHANGES)
 
 
-async def _change(notices: Inotify, names: Names, patience: float) -> bool:
-    """Whether something that matters changes within `patience` seconds."""
+async def _change(notices: Inotify, names: Names, patience: float) -> Mask | None:
+    """What is told of the first change that matters; None: none came for `patience` seconds."""
     try:
         async with asyncio.timeout(patience):
             while True:
@@ -170,22 +187,27 @@ async def _change(notices: Inotify, names: Names, patience: float) -> bool:
                 if event.path is None or Mask.IGNORED in event.mask:
                     continue
                 if event.name is None or names.matter(str(event.path)):
-                    return True
+                    return event.mask
     except TimeoutError:
-        return False
+        return None
 
 
-async def _settled(notices: Inotify, watched: Watched, names: Names, known: Fingerprint) -> None:
-    """Wait until the burst of changes that has begun may be read."""
+async def _settled(
+    notices: Inotify, watched: Watched, names: Names, known: Fingerprint, renamed: bool
+) -> None:
+    """Wait until the burst of changes that has begun may be read.
+
+    `renamed`: it began with the only file being put in its place.
+    """
     clock = asyncio.get_running_loop().time
     first = last = clock()
     while True:
         unfinished = await asyncio.to_thread(_unfinished, watched, known)
-        wait = wait_before_reading(clock(), first, last, unfinished)
+        wait = wait_before_reading(clock(), first, last, unfinished, renamed)
         if wait <= 0:
             return
-        if await _change(notices, names, wait):
-            last = clock()
+        if (told := await _change(notices, names, wait)) is not None:
+            last, renamed = clock(), renamed and Mask.MOVED_TO in told
 
 
 def _unfinished(watched: Watched, known: Fingerprint) -> Unfinished:
@@ -200,7 +222,7 @@ def _unfinished(watched: Watched, known: Fingerprint) -> Unfinished:
         try:
             opened = opened or is_open_for_writing(fd)
             size = os.fstat(fd).st_size
-            cut = cut or (size > 0 and os.pread(fd, 1, size - 1) != b"\n")
+            cut = cut or os.pread(fd, 1, max(0, size - 1)) != b"\n"
         except OSError:
             pass  # a directory, a pipe: reading it will say so
         finally:

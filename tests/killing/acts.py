@@ -114,7 +114,7 @@ def _lose_the_shim(stage: Stage) -> None:
 
 def _begin_no_shim(stage: Stage) -> None:
     """The daemon dies between writing a run down and executing its shim."""
-    stage.order("daemon", "shim spawned", "before")
+    stage.order("daemon", "fork server asked", "before")
     stage.ask("POST", "/v1/models/subject/restart")
     stage.wait("the daemon to be struck", lambda: not stage.daemon_lives())
 

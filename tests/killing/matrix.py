@@ -18,7 +18,7 @@ from .stage import PATIENCE, Line, Stage
 STEPS = Path(__file__).parent / "steps.txt"
 """Every step of every act, as `make kill-steps` has recorded them."""
 REAPED = "child reaped"
-"""A step that a daemon takes only with a shim that it has begun itself."""
+"""A step that a fork server takes only with a shim that it has forked itself."""
 QUIET = 0.4
 """Seconds without a new step after which an act is over."""
 
@@ -71,7 +71,7 @@ def steps_of(act: Act, lines: Iterable[Line]) -> list[str]:
 
     A step that is begun and never done, because it replaces the process, has no `after`.
     """
-    actors = {"daemon", f"shim of {act.hero}", f"leader of {act.hero}"}
+    actors = {"daemon", "forkserver", f"shim of {act.hero}", f"leader of {act.hero}"}
     steps = dict.fromkeys((line.actor, line.step) for line in lines if line.actor in actors)
     done = {(line.actor, line.step) for line in lines if line.what == "done"}
     return [
@@ -111,7 +111,7 @@ def unlisted(lines: Iterable[Line]) -> list[str]:
 
 
 def _kind(actor: str) -> str:
-    """Daemon, shim or leader, whosoever's."""
+    """Daemon, forkserver, shim or leader, whosoever's."""
     return actor.partition(" ")[0]
 
 

@@ -1,6 +1,6 @@
 """What a step is called: from the function, and what it acts on.
 
-`intent.json.tmp renamed to intent.json`, `shim spawned`, `SIGTERM sent`. Run ids, numbers and names
+`intent.json.tmp renamed to intent.json`, `shim forked`, `SIGTERM sent`. Run ids, numbers and names
 of instances are left out, so that a step has one name in every run. Standard library only, and few
 imports: this is loaded into shims, too.
 """

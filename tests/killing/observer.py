@@ -40,7 +40,7 @@ class Observer:
             if not entry.isdigit():
                 continue
             try:
-                environ = Path(f"/proc/{entry}/environ").read_bytes().split(b"\0")
+                environ = Path(f"/proc/{entry}/environ").read_bytes().rstrip(b"\0").split(b"\0")
             except OSError:
                 continue  # gone meanwhile, or somebody else's
             mark = next((e for e in environ if e.startswith(self._mark)), None)

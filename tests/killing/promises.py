@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vllmctl.records import EndRecord
+from vllmctl.shim.tree import process_stat
 
 from .acts import Act
 from .stage import SETTLED, Line, Stage
@@ -80,6 +81,11 @@ def never_an_orphan(stage: Stage, living: Iterable[str]) -> Iterator[tuple[int, 
     shims = [shim.shim.pid for name in runs if (shim := stage.shim_of(name))]
     for pid in set(stage.shims()) - set(shims):
         yield 2, f"shim {pid} of no living run lives"
+    daemon = stage.daemon.pid if stage.daemon_lives() and stage.daemon else 0
+    for pid in stage.fork_servers():
+        stat = process_stat(pid)
+        if stat is not None and stat[1] != daemon:
+            yield 2, f"fork server {pid} of no living daemon lives"
 
 
 def _never_a_false_exit(
@@ -147,7 +153,9 @@ def _never_a_needless_restart(
     begun = len(stage.account("subject").keys() - before.subjects)
     allowed = {act.starts}
     if act.hero == "subject" and struck is not None and not act.holds:
-        if not struck.actor.startswith("daemon"):
+        if struck.actor == "forkserver":
+            pass  # another one takes its place
+        elif struck.actor != "daemon":
             allowed.add(act.starts + 1)
         elif not answered:
             allowed.add(0)

@@ -239,12 +239,20 @@ class Stage:
     # -- what is really there ----------------------------------------------------------------
 
     def shims(self) -> list[int]:
-        """Every living shim of this stage."""
-        found = {pid: _words(pid) for pid in _pids()}
+        """Every living shim of this stage, and every child that may yet become one."""
+        kinds = {"vllmctl-shim", "vllmctl-fork-server"}
+        begun = f"{self.site.state.runs}/"
         return [
-            pid for pid, words in found.items()
-            if "vllmctl-shim" in words and any(str(self.folder) in word for word in words)
-            and runs(pid)
+            pid for pid in _pids()
+            if not kinds.isdisjoint(_words(pid)) and _errors(pid).startswith(begun) and runs(pid)
+        ]  # fmt: skip
+
+    def fork_servers(self) -> list[int]:
+        """Every living fork server of this stage."""
+        log = str(self.site.state.root) + ".log"
+        return [
+            pid for pid in _pids()
+            if "vllmctl-fork-server" in _words(pid) and _errors(pid) == log and runs(pid)
         ]  # fmt: skip
 
     def runs(self) -> int:
@@ -314,6 +322,14 @@ class Account:
 
 def _pids() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _errors(pid: int) -> str:
+    """Where its descriptor 2 leads to."""
+    try:
+        return os.readlink(f"/proc/{pid}/fd/2")
+    except OSError:
+        return ""  # gone, or closed
 
 
 def _words(pid: int) -> list[str]:

@@ -40,7 +40,8 @@ class Steps:
     """The steps of this process."""
 
     def __init__(self, actor: str, stage: str, root: str) -> None:
-        """`actor`: daemon, or shim and its instance. `stage`: the folder of journal and orders."""
+        """`actor`: daemon or forkserver; a child of that is a shim, and then that of its instance.
+        `stage`: the folder of journal and orders."""
         self.actor = actor
         self._names = Names(root)
         self._journal = f"{stage}/journal"
@@ -60,11 +61,22 @@ class Steps:
         finally:
             self._here.step = None
         if function is _FORK and result == 0:
-            self.actor = self.actor.replace("shim", "leader")
+            self._be_the_child()
             return result
         self._note("done", name)
         self._obey(name, "after")
         return result
+
+    def _be_the_child(self) -> None:
+        if self.actor != "forkserver":
+            self.actor = self.actor.replace("shim", "leader")
+            return
+        self.actor = "shim"
+        self._around(sys.modules["shim.marks"], "wear", self._wear_step)
+
+    def _wear_step(self, words: list[str], _: object) -> str:
+        self.actor = f"shim of {words[1]}"
+        return "marks worn"
 
     def _obey(self, name: str, moment: str) -> None:
         """Die here, or fail here, if that is the order; an order is carried out once."""
@@ -135,20 +147,38 @@ class Steps:
         self._around(os, "open", _os_open_step(names))
         self._around(builtins, "open", _open_step(names))
         self._around(fcntl, "flock", lambda fd, operation: names.file(fd, "locked"))
-        self._around(os, "posix_spawn", lambda *_, **__: "shim spawned")
-        self._around(os, "fork", lambda: "leader forked")
+        self._around(os, "posix_spawn", lambda *_, **__: "fork server executed")
+        self._around(os, "fork", self._fork_step)
         self._around(os, "execvpe", lambda *_: "leader executed")
         self._around(os, "pidfd_open", lambda *_: "pidfd opened")
         self._around(os, "kill", lambda pid, number: names.signalled(number))
         self._around(signal, "pidfd_send_signal", lambda fd, number, *_: names.signalled(number))
         self._around(os, "waitpid", _reap_step)
-        if self.actor.startswith("shim"):
-            self._around(os, "close", _notice_step())
+        if self.actor == "forkserver":
+            self._around(os, "close", self._notice_step())
         else:
             import socket  # no shim needs it
 
             self._around(socket.socket, "bind", lambda _, path: names.file(path, "bound"))
+            self._around(socket, "send_fds", lambda *_: "fork server asked")
+            self._around(socket, "recv_fds", lambda *_: "fork server heard")
         sys.addaudithook(self.audit)
+
+    def _fork_step(self) -> str:
+        return "shim forked" if self.actor == "forkserver" else "leader forked"
+
+    def _notice_step(self) -> Callable[[int], str | None]:
+        """The first descriptor 3 of a shim is the pipe on which the daemon waits; later are any."""
+        given = False
+
+        def name(fd: int) -> str | None:
+            nonlocal given
+            if not self.actor.startswith("shim"):
+                return None
+            first, given = fd == 3 and not given, given or fd == 3
+            return "notice given" if first else None
+
+        return name
 
     def _around(self, module: Any, function: str, name: Callable[..., str | None]) -> None:
         real = getattr(module, function)
@@ -179,18 +209,6 @@ def _os_open_step(names: Names) -> Callable[..., str | None]:
 def _open_step(names: Names) -> Callable[..., str | None]:
     def name(path: Any, mode: str = "r", *_: Any, **__: Any) -> str | None:
         return None if mode in ("r", "rb") or isinstance(path, int) else names.file(path, "opened")
-
-    return name
-
-
-def _notice_step() -> Callable[[int], str | None]:
-    """The first descriptor 3 is the pipe on which the daemon waits; later ones are any."""
-    given = False
-
-    def name(fd: int) -> str | None:
-        nonlocal given
-        first, given = fd == 3 and not given, given or fd == 3
-        return "notice given" if first else None
 
     return name
 

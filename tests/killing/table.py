@@ -9,7 +9,7 @@ from .matrix import Outcome
 
 PROMISES = range(1, 9)
 HEAD = (
-    f"{'act':25} {'who':8} {'step':44} {'moment':6} {'found':9} "
+    f"{'act':25} {'who':10} {'step':44} {'moment':6} {'found':9} "
     + " ".join(str(promise) for promise in PROMISES)
     + "     s"
 )
@@ -21,7 +21,7 @@ def row(outcome: Outcome) -> str:
     marks = " ".join("✗" if {promise, 0} & broken else "✓" for promise in PROMISES)
     who = cell.actor.partition(" ")[0]
     first = (
-        f"{cell.act:25} {who:8} {cell.step:44} {cell.moment:6} {outcome.found:9} "
+        f"{cell.act:25} {who:10} {cell.step:44} {cell.moment:6} {outcome.found:9} "
         f"{marks} {outcome.seconds:5.1f}"
     )
     return "\n".join([first, *(f"    {promise}: {how}" for promise, how in outcome.broken)])

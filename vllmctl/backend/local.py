@@ -22,7 +22,8 @@ from vllmctl.backend.ending import Ending, last_words, run_log
 from vllmctl.backend.live import Live, hold
 from vllmctl.backend.oomkills import oom_kills
 from vllmctl.backend.remains import Found, Reader
-from vllmctl.backend.spawn import Spawner, with_port
+from vllmctl.backend.seeing import Seeing
+from vllmctl.backend.spawn import Begun, Spawner, with_port
 from vllmctl.clock import Clock, Stamp
 from vllmctl.core import recovery
 from vllmctl.core.observed import Cause, Diagnosis, Exit, Member, Run, Stopping, Timings
@@ -71,11 +72,10 @@ class LocalBackend:
         self._diagnose = diagnose
         self._changed = changed
         self._report = report
+        self._seeing = Seeing(clock)
         self._live: dict[str, Live] = {}
         self._records: dict[str, InstanceRecord] = {}
         self._clearing: set[str] = set()
-        self._seen: dict[str, tuple[tuple[object, ...], Sight]] = {}
-        """The last sights, each with what it is made of."""
         self._cgroups = cgroup.delegated()
         self._choosing = asyncio.Lock()
         """Held while a port is chosen: two that choose at once would choose the same."""
@@ -89,43 +89,11 @@ class LocalBackend:
 
     def sights(self) -> Mapping[str, Sight]:
         names = [*self._records, *self._live, *self._clearing]
-        self._seen = {name: self._looked_at(name) for name in dict.fromkeys(names)}
-        return {name: sight for name, (_, sight) in self._seen.items()}
+        return {name: self._sight(name) for name in dict.fromkeys(names)}
 
-    def _looked_at(self, name: str) -> tuple[tuple[object, ...], Sight]:
-        """A sight with what it is made of: several are asked for in each round of the planner, and
-        a sight of a hundred instances takes a hundred times as long as to see that nothing is
-        another way than before."""
-        record, live = self._records.get(name, NO_RECORD), self._live.get(name)
-        made_of = (record, live and live.seen(), name in self._clearing)
-        known = self._seen.get(name)
-        # When an earlier boot was is reckoned by the wall clock, which somebody may set.
-        lasts = record.end is None or self._clock.this_boot(record.end.at)
-        if known is not None and lasts and known[0] == made_of:
-            return known
-        return made_of, self._sight(record, live, name in self._clearing)
-
-    def _sight(self, record: InstanceRecord, live: Live | None, clearing: bool) -> Sight:
-        sight = Sight(
-            end=record.end.by(self._clock) if record.end else None,
-            clearing=clearing,
-            attempt=record.attempt,
-            total=record.total,
-            port=record.port,
-            restarted=record.restarted_at,
-        )
-        if live is None:
-            return sight
-        return replace(
-            sight,
-            run=live.run,
-            port=live.record.port,
-            argv=live.record.argv,
-            leader=live.leader.pid if live.leader else None,
-            shim=live.shim.pid if live.shim else None,
-            started=live.record.started,
-            ready=record.ready_at,
-        )
+    def _sight(self, name: str) -> Sight:
+        record = self._records.get(name, NO_RECORD)
+        return self._seeing.sight(name, record, self._live.get(name), name in self._clearing)
 
     def evidence(self) -> tuple[object, ...]:
         lives = {name: live.seen() for name, live in self._live.items()}
@@ -203,6 +171,7 @@ class LocalBackend:
                 self._changed()
             case Forget(name):
                 self._records.pop(name, None)
+                self._seeing.forget(name)
                 self._changed()
                 self._errands.begin(self._in_writer(_unlink, self._state.instance_record(name)))
 
@@ -239,16 +208,19 @@ class LocalBackend:
             ready_at=None,
             running_since=None,
         )
-        self._errands.begin(self._spawn(name, live, action.avoid))
-        self._changed()
+        self._errands.begin(self._spawn(name, live, action.avoid))  # and then plan again
 
     async def _spawn(self, name: str, live: Live, avoid: frozenset[int]) -> None:
         try:
             if live.record.instance.launch.port == "auto":
                 await self._take_port(name, live, avoid)
-            record = self._records[name]
-            await self._in_writer(write_record, self._state.instance_record(name), record)
-            begun = await self._in_writer(self._spawner.spawn, live.record)
+            path, known = self._state.instance_record(name), self._records[name]
+
+            def begin() -> Begun:
+                write_record(path, known)
+                return self._spawner.spawn(live.record)
+
+            begun = await self._in_writer(begin)
         except (OSError, KeyError, ValueError) as error:
             diagnosis = Diagnosis("start_failed", True, f"it could not be started: {error}")
             await self._write_end(name, live, None, None, diagnosis)
@@ -417,7 +389,8 @@ class LocalBackend:
             try:
                 os.waitpid(live.shim.pid, os.WNOHANG)
             except ChildProcessError:
-                pass  # an earlier daemon's child; init has it
+                pass  # its fork server's child, or init's; ours where that one was lost and this
+                # daemon takes in orphans
         self._errands.begin(self._finish(name, live))
 
     async def _finish(self, name: str, live: Live) -> None:
@@ -498,6 +471,8 @@ class LocalBackend:
     async def adopt(
         self, wanted: Mapping[str, Instance], generations: Mapping[str, int]
     ) -> list[str]:
+        with suppress(OSError):  # then the first start says so
+            await self._in_writer(self._spawner.prepare)
         reader = Reader(self._state, self._clock, wanted, generations)
         found = await self._in_writer(reader.read)
         self._records = reader.records
@@ -676,6 +651,7 @@ class LocalBackend:
         self._closing = True
         self._vigils.cancel()
         await self._errands.finish()
+        await self._in_writer(self._spawner.close)
         self._writer.shutdown()
 
 

@@ -104,7 +104,7 @@ def described(processes: Iterable[tuple[int, int]]) -> tuple[Member, ...]:
 
 
 def environ_of_shim(run: str) -> Mapping[str, str] | None:
-    """The environment that the run's living shim was executed with; None if no shim lives.
+    """The environment that the run's living shim shows; None if no shim lives.
 
     Its child looks the same between fork and exec, and has the same environment.
     """
@@ -118,14 +118,14 @@ def environ_of_shim(run: str) -> Mapping[str, str] | None:
 def _strings(pid: int, what: str) -> list[str]:
     try:
         with open(f"/proc/{pid}/{what}", "rb") as file:
-            return os.fsdecode(file.read()).split("\0")
+            return os.fsdecode(file.read().rstrip(b"\0")).split("\0")
     except OSError:
         return []  # gone, or somebody else's
 
 
 def _has_cookie(pid: int, run: str) -> bool:
     try:
-        return f"{RUN_VARIABLE}={run}".encode() in _environ(pid).split(b"\0")
+        return f"{RUN_VARIABLE}={run}".encode() in _environ(pid).rstrip(b"\0").split(b"\0")
     except OSError:
         return False  # gone, or somebody else's
 

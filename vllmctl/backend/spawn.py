@@ -1,17 +1,15 @@
-"""Executing a shim: what it is told, and what the command finds in its environment."""
+"""Beginning a shim: what it is told, and what the command finds in its environment."""
 
 from __future__ import annotations
 
 import os
-import signal
-import sys
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 import msgspec
 
-from vllmctl import shim
+from vllmctl.backend.forkserver import ForkServer
 from vllmctl.backend.processes import SHIM_NAME
 from vllmctl.core.spec import PORT_PLACEHOLDER, RECORD_VARIABLE, RUN_VARIABLE, Instance
 from vllmctl.ownfiles import create_own
@@ -28,13 +26,11 @@ NOT_INHERITED = (
 KEEP_ENVIRON = {"SPT_NOENV": "1"}
 """Tells setproctitle, with which vLLM renames its engine and workers, to leave /proc/PID/environ
 readable: the cookie in it is how the members of a run are found when its shim was killed."""
-LARGEST_COPY = 100_000
-"""Characters of a record that is given to its shim: a variable may have 128 KiB; execve(2)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A shim that was just executed. Both descriptors are the receiver's to close."""
+    """A shim that has just begun. Both descriptors are the receiver's to close."""
 
     pid: int
     pidfd: int
@@ -43,19 +39,19 @@ class Begun:
 
 
 class Spawner:
-    """Executes shims on one state directory, below one environment."""
+    """Begins shims on one state directory, below one environment. For one thread at a time."""
 
     def __init__(self, state: StateDir, environ: Mapping[str, str]) -> None:
         self._state = state
         self._environ = {
             key: value for key, value in environ.items() if not key.startswith(NOT_INHERITED)
         }
-        # A Python outside the system's library path needs this one; nothing else is the shim's.
+        # A Python outside the system's library path needs this one; nothing else is the shims'.
         path = environ.get("LD_LIBRARY_PATH")
-        self._shim_environ = {"LD_LIBRARY_PATH": path} if path else {}
+        self._fork_server = ForkServer({"LD_LIBRARY_PATH": path} if path else {})
 
     def spawn(self, record: RunRecord) -> Begun:
-        """Write the run down, then execute its shim. Blocks: not for the loop.
+        """Write the run down, then begin its shim. Blocks: not for the loop.
 
         Raises OSError (no disk, no descriptors, no processes), KeyError for an unknown user,
         ValueError for a NUL character.
@@ -76,37 +72,17 @@ class Spawner:
             ours.callback(os.close, errors)
             with open(spec, "wb", closefd=False) as file:
                 file.write(self._shim_spec(record, run_dir))
-            os.lseek(spec, 0, os.SEEK_SET)
-            pid = os.posix_spawn(
-                sys.executable,
-                shim_command(record.instance.name),
-                self._environ_of_shim(record),
-                file_actions=[
-                    (os.POSIX_SPAWN_DUP2, spec, 0),
-                    (os.POSIX_SPAWN_DUP2, errors, 1),
-                    (os.POSIX_SPAWN_DUP2, errors, 2),
-                    (os.POSIX_SPAWN_DUP2, notice_in, 3),
-                ],
-                setsid=True,
-                setsigmask=[],
-                setsigdef=[signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM],
-            )
-            try:
-                pidfd = os.pidfd_open(pid)
-            except OSError:  # no descriptor left: a run that nobody watches must not go on
-                os.kill(pid, signal.SIGTERM)
-                raise
+            pid, pidfd = self._fork_server.fork(spec, errors, notice_in)
             on_failure.pop_all()
             return Begun(pid, pidfd, notice)
 
-    def _environ_of_shim(self, record: RunRecord) -> dict[str, str]:
-        """The cookie: a child between fork and exec has its shim's environment, and must be found,
-        too. And a copy of the record, which nothing can damage for as long as the shim lives."""
-        environ = self._shim_environ | {RUN_VARIABLE: record.run}
-        copy = msgspec.json.encode(record).decode()
-        if len(copy) <= LARGEST_COPY:
-            environ[RECORD_VARIABLE] = copy
-        return environ
+    def prepare(self) -> None:
+        """Have a shim begin sooner, the first time. Blocks a little. Raises OSError."""
+        self._fork_server.prepare()
+
+    def close(self) -> None:
+        """Nothing is begun any more. Blocks a little: not for the loop."""
+        self._fork_server.close()
 
     def _shim_spec(self, record: RunRecord, run_dir: str) -> bytes:
         instance = record.instance
@@ -135,6 +111,12 @@ class Spawner:
             environ["CUDA_VISIBLE_DEVICES"] = ",".join(str(gpu) for gpu in launch.gpus)
         environ |= dict(launch.env)
         environ[RUN_VARIABLE] = record.run
+        fields += [("shown_word", SHIM_NAME), ("shown_word", instance.name)]
+        # The cookie: a child between fork and exec has its shim's environment, and must be found,
+        # too. And a copy of the record, which nothing can damage for as long as the shim lives.
+        copy = msgspec.json.encode(record).decode()
+        fields += [("shown_variable", f"{RUN_VARIABLE}={record.run}")]
+        fields += [("shown_variable", f"{RECORD_VARIABLE}={copy}")]
         fields += [("limit", f"{name}={number}") for name, number in launch.limits]
         fields += [("argv", word) for word in record.argv]
         fields += [("env", f"{key}={value}") for key, value in environ.items()]
@@ -147,14 +129,3 @@ class Spawner:
 def with_port(instance: Instance, port: int | None) -> tuple[str, ...]:
     """The command, with the port in its place."""
     return tuple(word.replace(PORT_PLACEHOLDER, str(port)) for word in instance.launch.argv)
-
-
-def shim_command(name: str) -> list[str]:
-    """As a module, so that its compiled form is used: a script would be compiled at each start.
-
-    It leaves by `_exit`: the exit record is written, and the daemon waits for its end.
-    """
-    folder = os.path.dirname(os.path.dirname(shim.__file__))
-    path = f"import sys; sys.path.append({folder!r})"
-    code = f"{path}; import os; from shim.main import main; os._exit(main())"
-    return [sys.executable, "-I", "-S", "-c", code, SHIM_NAME, name]

@@ -17,8 +17,9 @@ from vllmctl.core.lifecycle import LIVE
 
 MOVING = ("STARTING", "STOPPING")
 """States of which it is enough to say them: somebody who waits has seen how far they are."""
-POLL = 0.15
-"""Seconds between two questions to the daemon."""
+FIRST_POLL, POLL = 0.02, 0.15
+"""Seconds between two questions to the daemon: at first, as many things are over at once, and at
+most."""
 
 Model = dict[str, Any]
 
@@ -65,9 +66,12 @@ def wait_until(
     Raises Failure when `limit` seconds are over, or the daemon goes away.
     """
     deadline = None if limit is None else time.monotonic() + limit
+    pause = FIRST_POLL
     with _display() as display:
         while True:
+            asked = time.monotonic()
             everything = context.status()["models"]
+            answered = time.monotonic()
             models = [model for model in everything if model["name"] in names]
             display.show(models)
             left = [m for m in models if not done(m) and not hopeless(m, everything)]
@@ -82,7 +86,9 @@ def wait_until(
                     if m["state"] not in MOVING
                 ]
                 raise Failure("\n".join(lines), TIMED_OUT)
-            time.sleep(POLL)
+            # A daemon that starts a hundred has better things to do than to answer.
+            time.sleep(max(pause, 2 * (answered - asked)))
+            pause = min(2 * pause, POLL)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Literal
 
 PORT_PLACEHOLDER = "{port}"
@@ -117,8 +118,13 @@ class Launch:
 
     def digest(self) -> str:
         """A hash over every field, so that no hand-written list can forget one."""
-        normalised = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(normalised.encode()).hexdigest()[:16]
+        return _digest(self)
+
+
+@lru_cache(maxsize=4096)  # it is asked for in every round, of every instance that has ended
+def _digest(launch: Launch) -> str:
+    normalised = json.dumps(asdict(launch), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(normalised.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)

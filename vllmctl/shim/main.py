@@ -12,11 +12,11 @@ from .run import Run
 from .spec import Spec
 
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2), linux/prctl.h
+prctl = ctypes.CDLL(None).prctl  # found once, in the fork server
 
 
 def read_spec() -> Spec:
-    with open(0, "rb", closefd=False) as file:
-        spec = Spec(file.read())
+    spec = Spec(os.pread(0, os.fstat(0).st_size, 0))
     null = os.open("/dev/null", os.O_RDWR)
     os.dup2(null, 0, inheritable=True)
     os.dup2(null, 1, inheritable=True)
@@ -36,11 +36,15 @@ def shed_descriptors() -> None:
 
 
 def main() -> int:
+    """As a program of its own: how a daemon from before the fork server begins it."""
+    shed_descriptors()
+    return live(read_spec())
+
+
+def live(spec: Spec) -> int:
     """Exit status: 0 when an exit record was written, 1 when there was nothing to run."""
     os.umask(0o077)
-    shed_descriptors()
-    spec = read_spec()
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     lock = os.open(spec.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

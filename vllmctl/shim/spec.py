@@ -11,6 +11,9 @@ class Spec:
         self.argv: list[str] = []
         self.env: dict[str, str] = {}
         self.limits: list[tuple[str, int]] = []
+        self.shown_words: list[str] = []
+        self.shown_variables: list[str] = []
+        """What `/proc` shows of the shim itself; see `marks`."""
         for field in os.fsdecode(data).split("\0")[:-1]:
             key, _, value = field.partition("=")
             if key == "argv":
@@ -18,6 +21,10 @@ class Spec:
             elif key == "env":
                 name, _, content = value.partition("=")
                 self.env[name] = content
+            elif key == "shown_word":
+                self.shown_words.append(value)
+            elif key == "shown_variable":
+                self.shown_variables.append(value)
             elif key == "limit":
                 name, _, number = value.partition("=")
                 self.limits.append((name, int(number)))
