@@ -6,6 +6,8 @@ It only finds out and notes (`Backend.amend`); what follows from it, the planner
 from __future__ import annotations
 
 import asyncio
+import math
+import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -174,7 +176,7 @@ class Monitor:
             self.policy_changed.clear()
             asking, self._asking = self._asking, None
             instance = self._instance()
-            due = None
+            due = math.inf
             try:
                 if instance is not None:
                     health = instance.policy.health
@@ -188,7 +190,8 @@ class Monitor:
                 if asking is not None:
                     asking.set_result(None)
             try:
-                async with asyncio.timeout(None if due is None else due - self._clock.now()):
+                rest = None if due == math.inf else due - self._clock.now()
+                async with asyncio.timeout(rest):
                     await self.policy_changed.wait()
             except TimeoutError:
                 pass  # the next look is due
@@ -202,7 +205,7 @@ class Monitor:
                 key=self._api_key(instance),
                 has_engine=instance.engine is not Engine.COMMAND,
             )
-        return Checkup(address, self._prober, self._clock)
+        return Checkup(address, self._prober, self._clock, phase_of(self._name))
 
     def _note_health(self, liveness: Liveness, health: Health, unhealthy: bool) -> bool:
         """Whether it is unhealthy now. Until a first look has shown how it is, it is as before."""
@@ -233,3 +236,8 @@ class Monitor:
         """The key that protects /v1: from the declared or the inherited environment."""
         declared = dict(instance.launch.env)
         return declared.get("VLLM_API_KEY") or self._environ.get("VLLM_API_KEY")
+
+
+def phase_of(name: str) -> float:
+    """From 0 to below 1, spread evenly over names, and the same in every daemon."""
+    return zlib.crc32(name.encode()) / 2**32

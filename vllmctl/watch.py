@@ -141,14 +141,17 @@ async def _watch(
     saved: Callable[[], Awaitable[None]],
 ) -> None:
     while (now := watched()) is not None:
-        _cover(notices, await asyncio.to_thread(now.folders))
-        names = await asyncio.to_thread(now.names)
-        # After the watch began, so that no save falls in between.
-        changed = await asyncio.to_thread(now.look) != known()
-        if changed or await _change(notices, names, LOOK):
+        names, found = await asyncio.to_thread(_look, notices, now)
+        if found != known() or await _change(notices, names, LOOK):
             await _settled(notices, now, names, known())
             if watched() is not None:
                 await saved()
+
+
+def _look(notices: Inotify, watched: Watched) -> tuple[Names, Fingerprint]:
+    """See that all is watched, and then how it is. In one go: an idle daemon does little else."""
+    _cover(notices, watched.folders())
+    return watched.names(), watched.look()  # after the watch began: no save falls in between
 
 
 def _cover(notices: Inotify, folders: frozenset[str]) -> None:
