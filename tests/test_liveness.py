@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -11,6 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vllmctl.core.spec import Health
+from vllmctl.monitor import phase_of
 from vllmctl.vllm.liveness import (
     Answered,
     AskFigures,
@@ -64,10 +66,11 @@ class Watch:
     policy: Health = HEALTH
     has_engine: bool = True
     now: float = 1000.0
+    phase: float = 0.0
     asked: list[tuple[float, Question]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.liveness = Liveness(self.now, self.has_engine)
+        self.liveness = Liveness(self.now, self.has_engine, self.phase)
 
     def look(self, extra: bool = False) -> list[Question]:
         """One look, when it is due; or now. Its questions."""
@@ -115,6 +118,44 @@ def test_a_server_without_an_engine_is_asked_for_its_health_and_nothing_else() -
     watch.until(200)
     assert {type(question) for _, question in watch.asked} == {AskHealth}
     assert len(watch.asked) == 20
+
+
+@pytest.mark.parametrize("has_engine", [False, True])
+def test_servers_that_are_found_at_the_same_moment_are_asked_one_after_the_other(
+    has_engine: bool,
+) -> None:
+    asked: Counter[int] = Counter()
+    for number in range(100):
+        server = Server(counters=busy)
+        watch = Watch(server, has_engine=has_engine, phase=phase_of(f"model-{number}"))
+        watch.until(200)
+        times = [at for at, question in watch.asked if question == AskHealth()]
+        assert 1000 < times[0] <= 1010
+        assert {round(b - a, 6) for a, b in itertools.pairwise(times)} == {10}
+        asked.update(int(at) for at in times)
+    assert len(asked) >= 8 * 19
+    assert max(asked.values()) <= 25
+
+
+def test_a_failed_look_is_repeated_after_a_whole_interval_whatever_the_phase() -> None:
+    watch = Watch(Server(health=Answered(503)), phase=0.75)
+    watch.until(2.4)
+    assert watch.liveness.failures == 0
+    watch.until(0.2)
+    assert watch.liveness.failures == 1
+    watch.until(9)
+    assert watch.liveness.failures == 1
+    watch.until(1)
+    assert watch.liveness.failures == 2
+
+
+@pytest.mark.parametrize("has_engine", [False, True])
+def test_a_server_that_is_asked_nothing_is_never_due(has_engine: bool) -> None:
+    watch = Watch(Server(), policy=replace(HEALTH, path=None), has_engine=has_engine)
+    watch.until(1e9)
+    assert watch.asked == []
+    watch.policy = HEALTH
+    assert watch.liveness.due(HEALTH) < watch.now
 
 
 @pytest.mark.parametrize("reply", [LATE, Answered(503), Broken("refused the connection")])

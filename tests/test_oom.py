@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from workplace import Site, wait_for
 
-from vllmctl.backend.oomkills import oom_kills
+from vllmctl.backend.oomkills import LEAD, SPACING, OomKills, oom_kills
 
 LIMIT = 64 * 2**20
 V1 = Path("/sys/fs/cgroup/memory")
@@ -62,3 +62,27 @@ def test_somebody_else_who_kills_is_not_the_kernel(site: Site) -> None:
     last = site.wait_state("m", "EXITED")["last_exit"]
     if oom_kills() == before:  # nothing else on this machine ran out of memory just then
         assert last["diagnosis"]["class"] == "killed"
+
+
+def test_kills_count_from_shortly_before_the_leader_ended_and_never_from_before_the_run() -> None:
+    number = 3
+    kills = OomKills(lambda: number)
+    kills.note(100.0)
+    number = 4
+    kills.note(100.0 + SPACING / 2)  # too soon to be worth a count
+    kills.note(100.0 + SPACING)
+    number = 6
+    end = 100.0 + SPACING + LEAD
+    assert kills.around(end, at_begin=0) == 2
+    assert kills.around(end - 0.1, at_begin=0) == 3
+    assert kills.around(end - 0.1, at_begin=5) == 1
+    assert kills.around(50.0, at_begin=5) == 1
+    assert kills.around(end, at_begin=None) == 0
+    kills.note(end)  # after the end: the members of its tree had yet to go
+    assert kills.around(end, at_begin=0) == 2
+
+
+def test_a_machine_that_does_not_count_says_nothing() -> None:
+    kills = OomKills(lambda: None)
+    kills.note(1.0)
+    assert kills.around(2.0, at_begin=0) == 0

@@ -156,16 +156,20 @@ async def _watch(
     saved: Callable[[], Awaitable[None]],
 ) -> None:
     while (now := watched()) is not None:
-        _cover(notices, await asyncio.to_thread(now.folders))
-        names = await asyncio.to_thread(now.names)
-        # After the watch began, so that no save falls in between.
-        changed = await asyncio.to_thread(now.look) != known()
+        names, found = await asyncio.to_thread(_look, notices, now)
+        changed = found != known()
         told = None if changed else await _change(notices, names, LOOK)
         if changed or told is not None:
             renamed = now.is_one_file() and told is not None and Mask.MOVED_TO in told
             await _settled(notices, now, names, known(), renamed)
             if watched() is not None:
                 await saved()
+
+
+def _look(notices: Inotify, watched: Watched) -> tuple[Names, Fingerprint]:
+    """See that all is watched, and then how it is. In one go: an idle daemon does little else."""
+    _cover(notices, watched.folders())
+    return watched.names(), watched.look()  # after the watch began: no save falls in between
 
 
 def _cover(notices: Inotify, folders: frozenset[str]) -> None:

@@ -32,8 +32,7 @@ class Ending:
     """Set if there is no exit record: what the shim said last, or why there is none. May be ""."""
     was_ready: bool
     oom_kills: int
-    """Processes of this machine that the kernel ended for want of memory, since the run was last
-    seen alive."""
+    """Processes of this machine that the kernel ended for want of memory around that time."""
     log: Iterable[bytes]
     """This run's bytes, in chunks; empty if it printed nothing."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from vllmctl.backend.oomkills import oom_kills
 from vllmctl.backend.processes import alive
 from vllmctl.core.observed import Run
 from vllmctl.logfile import Position
@@ -28,16 +27,11 @@ class Live:
     remains_watched: bool = False
     ending: bool = False
     oom_kills: int | None = None
-    """The machine's count (`oomkills`) when the run was begun, found, or last seen alive."""
+    """The machine's count (`oomkills`) when the run was begun or found."""
 
     def seen(self) -> tuple[Run, RunRecord, Process | None, Process | None]:
         """All of it that a `Sight` shows."""
         return self.run, self.record, self.shim, self.leader
-
-    def oom_killed(self) -> int:
-        """How many processes of the machine were ended for want of memory since then."""
-        now = oom_kills()
-        return 0 if now is None or self.oom_kills is None else now - self.oom_kills
 
     @property
     def marks(self) -> tuple[str, Process | None, int | None, str | None]:

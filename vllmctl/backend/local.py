@@ -20,7 +20,7 @@ from typing import Any
 from vllmctl.backend import Roots, Sight, cgroup, lingering
 from vllmctl.backend.ending import Ending, last_words, run_log
 from vllmctl.backend.live import Live, hold
-from vllmctl.backend.oomkills import oom_kills
+from vllmctl.backend.oomkills import OomKills, oom_kills
 from vllmctl.backend.remains import Found, Reader
 from vllmctl.backend.seeing import Seeing
 from vllmctl.backend.spawn import Begun, Spawner, with_port
@@ -77,6 +77,7 @@ class LocalBackend:
         self._records: dict[str, InstanceRecord] = {}
         self._clearing: set[str] = set()
         self._cgroups = cgroup.delegated()
+        self._oom_kills = OomKills()
         self._choosing = asyncio.Lock()
         """Held while a port is chosen: two that choose at once would choose the same."""
         self._writer = ThreadPoolExecutor(1, "records")  # one: writes keep their order
@@ -88,6 +89,7 @@ class LocalBackend:
     # -- seeing ------------------------------------------------------------------------------
 
     def sights(self) -> Mapping[str, Sight]:
+        self._oom_kills.note(self._clock.now())
         names = [*self._records, *self._live, *self._clearing]
         return {name: self._sight(name) for name in dict.fromkeys(names)}
 
@@ -135,7 +137,6 @@ class LocalBackend:
         if live is None or live.run.id != run or live.ending:
             return
         before = live.run
-        live.oom_kills = oom_kills()
         live.run = replace(before, **changes)
         if live.run.stage not in ("", before.stage):
             began = (live.run.stage, self._clock.now() - before.started_at)
@@ -396,6 +397,7 @@ class LocalBackend:
     async def _finish(self, name: str, live: Live) -> None:
         """The shim is gone: learn how the run ended, see that nothing is left, write it down."""
         live.ending = True
+        ended_at = live.run.leader_ended_at or self._clock.now()
         self._forget_leader(live)
         run_dir = self._state.run(live.run.id)
         exit_record = await self._in_writer(read_record, f"{run_dir}/exit.json", ExitRecord)
@@ -422,7 +424,7 @@ class LocalBackend:
             cause=cause,
             shim_lost=shim_lost,
             was_ready=live.run.ready,
-            oom_kills=live.oom_killed(),
+            oom_kills=self._oom_kills.around(ended_at, live.oom_kills),
             log=run_log(self._state.log(name), live.log),
         )
         diagnosis = await asyncio.to_thread(self._diagnose, ending)

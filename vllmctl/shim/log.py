@@ -41,9 +41,10 @@ class Log:
             room = max(0, self.max_size - self.size)
             cut = data.find(b"\n", max(0, room - 1)) + 1  # the line that fills the file is its last
             if not cut:
-                if self.size < 2 * self.max_size:
+                if self.size + len(data) < 2 * self.max_size:
                     break
-                cut = len(data)  # no line ends in sight: cut anywhere
+                # No line ends in sight: cut anywhere.
+                cut = max(0, 2 * self.max_size - self.size) or len(data)
             self._append(data[:cut])
             data = data[cut:]
             if not self.dropped:  # else the older files would make way for nothing

@@ -1,6 +1,7 @@
 """The life of one run, from fork to exit record."""
 
 import errno
+import fcntl
 import os
 import select
 import time
@@ -27,7 +28,12 @@ KILL_INTERVAL = 0.05
 QUICK_KILLS = 100
 """Rounds after which there is a member that cannot be killed (uninterruptible sleep)."""
 SLOW_KILL_INTERVAL = 1.0
-CHUNK = 65536
+CHUNK = 1 << 18
+"""Bytes that are moved at once, and that wait for it at most. Four times what a pipe holds by
+default: looking around costs as much for each chunk. Not the largest pipe that one may have: of all
+its pages together a user without privileges has 64 MiB, pipe(7), which is 256 runs."""
+CHUNKS_PER_ROUND = 8
+"""As many full ones are moved before anything else is looked at: some milliseconds."""
 LONGEST_POLL = 3600.0
 """Seconds; poll(2) counts milliseconds in 32 bits, and a grace may be longer."""
 LONGEST_ORDER = 256
@@ -63,6 +69,10 @@ class Run:
         self.control = os.open(f"{spec.run_dir}/control", os.O_RDWR | os.O_NONBLOCK)
         self.pipe, self.pipe_in = os.pipe()
         os.set_blocking(self.pipe, False)
+        try:
+            fcntl.fcntl(self.pipe, fcntl.F_SETPIPE_SZ, CHUNK)
+        except OSError:
+            pass  # he has too much in pipes; this one stays as it is
         self.wakeup, wakeup_in = os.pipe()
         os.set_blocking(self.wakeup, False)
         os.set_blocking(wakeup_in, False)
@@ -154,13 +164,13 @@ class Run:
             ready = dict(poll.poll(self.timeout()))
             if self.wakeup in ready:
                 os.read(self.wakeup, CHUNK)
-            if self.pipe in ready and self.copy_log() == b"":
+            if self.pipe in ready and not self.copy_log():
                 poll.unregister(self.pipe)  # nobody can write any more
             if self.control in ready and self.reap():  # what ended before was not asked to
                 self.hear(os.read(self.control, CHUNK))
             if self.deadline is not None and time.monotonic() >= self.deadline:
                 self.climb()
-        while self.copy_log():
+        while self.move_chunk():
             pass
 
     def timeout(self) -> float | None:
@@ -186,8 +196,18 @@ class Run:
                 if self.phase in ("run", "term"):
                     self.phase, self.deadline = "term", time.monotonic()  # the rest is next
 
-    def copy_log(self) -> bytes | None:
-        """Move one chunk from the pipe to the log. None: nothing there now; empty: the end."""
+    def copy_log(self) -> bool:
+        """Move what waits in the pipe to the log; False: it has come to its end."""
+        for _ in range(CHUNKS_PER_ROUND):
+            data = self.move_chunk()
+            if data == b"":
+                return False
+            if data is None or len(data) < CHUNK:
+                break  # the pipe is empty, or was a moment ago
+        return True
+
+    def move_chunk(self) -> bytes | None:
+        """None: nothing is there now; empty: the end."""
         try:
             data = os.read(self.pipe, CHUNK)
         except BlockingIOError:

@@ -58,9 +58,12 @@ class Watched:
 class Checkup:
     """Of one run of one server, from the moment that it is ready or found."""
 
-    def __init__(self, address: Address | None, prober: Prober, clock: Clock) -> None:
-        """`address` None: it listens on no port, so there is nothing to ask."""
-        self.liveness = Liveness(clock.now(), address is not None and address.has_engine)
+    def __init__(
+        self, address: Address | None, prober: Prober, clock: Clock, phase: float = 0.0
+    ) -> None:
+        """`address` None: it listens on no port, so there is nothing to ask. `phase`: see
+        `Liveness`."""
+        self.liveness = Liveness(clock.now(), address is not None and address.has_engine, phase)
         self.serving: Serving | None = None
         """None: it does not say."""
         self.checked_at: float | None = None
@@ -72,7 +75,7 @@ class Checkup:
         """The beginning of the time over which the next rates are taken."""
 
     def due(self, health: Health) -> float:
-        """When it is to be looked at next."""
+        """When it is to be looked at next; infinity: never, as things are."""
         return self.liveness.due(self._in_effect(health))
 
     def adapt(self, health: Health) -> None:

@@ -108,9 +108,14 @@ class Liveness:
     `health` is passed in with each call: it may be another one at any time.
     """
 
-    def __init__(self, now: float, has_engine: bool) -> None:
+    def __init__(self, now: float, has_engine: bool, phase: float = 0.0) -> None:
         """`has_engine`: a vLLM server, with figures and ways to compute. Any other one is only
-        asked for its `health.path`."""
+        asked for its `health.path`.
+
+        `phase`, from 0 to below 1, is that part of an interval by which the first look in turn
+        comes early. Servers that are ready or found at the same moment are not asked at the same
+        moment for ever where each has another phase.
+        """
         self.failed_probes = 0
         """Failures that were counted, ever."""
         self.judged = False
@@ -118,6 +123,8 @@ class Liveness:
         self._has_engine = has_engine
         self._looked_at = now
         """When the last look was over, or this began."""
+        self._pause = 1.0 - phase
+        """Intervals between that and the next look."""
         self._compared = not has_engine
         """There is something that the next figures are compared with, or it was asked for."""
         self._figures: Figures | None = None
@@ -157,10 +164,12 @@ class Liveness:
     # -- when to look, and what to ask -------------------------------------------------------
 
     def due(self, health: Health) -> float:
-        """When the next look begins."""
-        if not self._compared and health.path is not None:
+        """When the next look begins; infinity: there is nothing to ask."""
+        if health.path is None:
+            return math.inf
+        if not self._compared:
             return self._looked_at
-        due = self._looked_at + health.interval
+        due = self._looked_at + self._pause * health.interval
         if self._may_try(health) and not self.failures:
             return min(due, max(self._try_at(health), self._failed_at + health.interval))
         return due
@@ -184,7 +193,8 @@ class Liveness:
         self._extra, self._counts, self._unanswered = extra, now >= self.due(health), None
         if health.path is None:
             return self._end(now)
-        early = self._has_engine and not extra and now < self._looked_at + health.interval
+        in_turn = now >= self._looked_at + self._pause * health.interval
+        early = self._has_engine and not extra and not in_turn
         return self._ask(AskFigures() if early or not self._compared else AskHealth())
 
     def hear(self, reply: Reply, health: Health, now: float) -> Question | None:
@@ -208,7 +218,7 @@ class Liveness:
         self.judged = True
         self._asked = None
         if self._counts or not self.message:
-            self._looked_at = now
+            self._looked_at, self._pause = now, 1.0
         return self._asked
 
     def _may_try(self, health: Health) -> bool:

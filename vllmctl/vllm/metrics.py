@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 LARGEST = 4_000_000
 """Characters of a page that are read; a real one has some 100,000 for each engine."""
-PIECE = 100_000
-"""Characters that are searched in one go, some 1 ms: other threads wait meanwhile."""
+PIECE = 500_000
+"""Characters that are searched in one go, some 1 ms: other threads wait meanwhile. What is longer
+is read in a thread."""
 LARGEST_NUMBER = 2.0**63
 """What is more is nonsense."""
 NOT_COMPUTED = frozenset({"abort", "error"})
@@ -73,12 +74,12 @@ _NAMES = (
     "request_success_total",
     "engine_sleep_state",
 )
-# Possessive (`*+`), so that nonsense is given up in one pass and never tried in other ways.
+# Possessive (`*+`), so that nonsense is given up in one pass and never tried in other ways. It
+# begins with a fixed text, which is searched for five times as fast as `^` is.
 _LINE = re.compile(
-    rf"^vllm:({'|'.join(_NAMES)})"
+    rf"\nvllm:({'|'.join(_NAMES)})"
     r'(?:\{((?:[^"}\n]|"(?:[^"\\\n]|\\.)*+")*+)\})?'
-    r"[ \t]++([^\s]{1,40})",
-    re.MULTILINE,
+    r"[ \t]++([^\s]{1,40})"
 )
 _LABEL = re.compile(r'(\w++)="((?:[^"\\\n]|\\.)*+)"')
 
@@ -115,7 +116,7 @@ def rates(before: Figures, after: Figures, seconds: float) -> Rates | None:
 
 def _samples(text: str) -> Iterable[_Sample]:
     for piece in _pieces(text[:LARGEST]):
-        for found in _LINE.finditer(piece):
+        for found in _LINE.finditer("\n" + piece):
             name, labels, number = found.groups("")
             try:
                 value = float(number)

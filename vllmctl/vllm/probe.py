@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 
 from vllmctl.vllm.liveness import Answered, Broken, TimedOut
 from vllmctl.vllm.metrics import LARGEST
@@ -29,12 +31,36 @@ def base_url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+class _Connector(aiohttp.TCPConnector):
+    """Connects by what the event loop has for it.
+
+    aiohttp's own way makes a socket in Python and asks the loop to connect it, for which uvloop
+    resolves the address, even `127.0.0.1`, in a thread of its own (uvloop 0.23, `sock_connect`):
+    a third of what a probe costs, and four wake-ups.
+    """
+
+    async def _create_connection(
+        self, req: aiohttp.ClientRequest, traces: Any, timeout: aiohttp.ClientTimeout
+    ) -> ResponseHandler:
+        url = req.url
+        if url.scheme != "http":  # a redirection to TLS
+            return await super()._create_connection(req, traces, timeout)
+        assert url.raw_host is not None
+        assert url.port is not None
+        loop = asyncio.get_running_loop()
+        try:
+            _, protocol = await loop.create_connection(self._factory, url.raw_host, url.port)
+        except OSError as error:
+            raise aiohttp.ClientConnectorError(req.connection_key, error) from error
+        return protocol
+
+
 class Prober:
     """Asks servers over HTTP. One for all of them; no proxy from the environment is used."""
 
     def __init__(self) -> None:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, force_close=True), trust_env=False
+            connector=_Connector(limit=0, force_close=True), trust_env=False
         )
 
     async def close(self) -> None:
@@ -136,7 +162,7 @@ class Prober:
         except TimeoutError:
             return TimedOut(timeout)
         except aiohttp.ClientConnectorError as error:
-            return Broken(f"refused the connection ({error.os_error.strerror})")
+            return Broken(f"refused the connection ({error.os_error.strerror or error.os_error})")
         except (aiohttp.ClientError, ValueError) as error:
             return Broken(f"did not answer properly ({error or type(error).__name__})")
 
