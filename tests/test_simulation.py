@@ -47,8 +47,8 @@ Mutant = Callable[[pytest.MonkeyPatch], None]
 
 def _with_actions(change: Callable[[StartRun], StartRun]) -> Mutant:
     def mutate(patch: pytest.MonkeyPatch) -> None:
-        def wrong(desired: Desired, observed: Observed, now: float) -> Plan:
-            right = plan(desired, observed, now)
+        def wrong(desired: Desired, observed: Observed, now: float, before: Plan | None) -> Plan:
+            right = plan(desired, observed, now, before)
             actions = [change(a) if isinstance(a, StartRun) else a for a in right.actions]
             return replace(right, actions=tuple(actions))
 
@@ -59,9 +59,9 @@ def _with_actions(change: Callable[[StartRun], StartRun]) -> Mutant:
 
 def _seeing(change: Callable[[Facts], Facts]) -> Mutant:
     def mutate(patch: pytest.MonkeyPatch) -> None:
-        def wrong(desired: Desired, observed: Observed, now: float) -> Plan:
+        def wrong(desired: Desired, observed: Observed, now: float, before: Plan | None) -> Plan:
             seen = {name: change(facts) for name, facts in observed.instances.items()}
-            return plan(desired, replace(observed, instances=seen), now)
+            return plan(desired, replace(observed, instances=seen), now, before)
 
         patch.setattr(simulation.daemon, "plan", wrong)
 

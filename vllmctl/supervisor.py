@@ -51,6 +51,7 @@ LONGEST_SLEEP = 30.0
 WAITING_INTERVAL = 3.0
 """Seconds between two words about what the end of the daemon waits for."""
 RETRY_AFTER_BUG = 1.0
+NO_SIGHT = Sight()
 BREATH = 2.0
 """How much longer than a round the loop does something else before the next one. What has happened
 meanwhile is planned at once: a hundred starts are a thousand changes, and need not be as many
@@ -89,6 +90,8 @@ class Supervisor:
         """Of the runs that are no longer watched, since this daemon began."""
         self._errands = Errands(self._trouble)
         self._states: dict[str, State] = {}
+        self._facts: dict[str, tuple[tuple[object, ...], Facts]] = {}
+        self._decided: Plan | None = None
         self._waits_told_at = -math.inf
 
     # -- what others ask of it ---------------------------------------------------------------
@@ -145,7 +148,9 @@ class Supervisor:
     def decide(self) -> Plan:
         """What is to be done now, and what to say of every instance. Changes nothing."""
         desired = self.keeper.desired
-        return plan(desired, self._observe(desired.instances), self.clock.now())
+        observed = self._observe(desired.instances)
+        self._decided = plan(desired, observed, self.clock.now(), self._decided)
+        return self._decided
 
     def evidence(self) -> tuple[object, ...]:
         """All that `decide` and `watched` go by, and what is known of the file, as values: while
@@ -241,20 +246,30 @@ class Supervisor:
         return decided.wake_at
 
     def _observe(self, wanted: Iterable[str]) -> Observed:
-        facts = {}
         sights = self.backend.sights()
-        for name in dict.fromkeys([*wanted, *sights]):
-            sight = sights.get(name, Sight())
-            facts[name] = Facts(
-                run=sight.run,
-                end=sight.end,
-                clearing=sight.clearing,
-                attempt=sight.attempt,
-                held=self.intent.held(name),
-                hurried=self.intent.hurried(name),
-                generation=self.intent.generation(name),
-            )
+        names = dict.fromkeys([*wanted, *sights])
+        self._facts = {name: self._known(name, sights.get(name, NO_SIGHT)) for name in names}
+        facts = {name: facts for name, (_, facts) in self._facts.items()}
         return Observed(facts, self.shutting_down)
+
+    def _known(self, name: str, sight: Sight) -> tuple[tuple[object, ...], Facts]:
+        """The facts with what they are made of; those of the last time if that is the same."""
+        intent = self.intent
+        said = (intent.held(name), intent.hurried(name), intent.generation(name))
+        made_of = (sight, *said)
+        before = self._facts.get(name)
+        if before is not None and before[0] == made_of:
+            return before
+        held, hurried, generation = said
+        return made_of, Facts(
+            run=sight.run,
+            end=sight.end,
+            clearing=sight.clearing,
+            attempt=sight.attempt,
+            held=held,
+            hurried=hurried,
+            generation=generation,
+        )
 
     async def _sleep_until(self, wake_at: float | None) -> None:
         rest = WAITING_INTERVAL if self.shutting_down else LONGEST_SLEEP

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,7 +23,16 @@ from vllmctl.core.observed import (
     Run,
     Stopping,
 )
-from vllmctl.core.plan import Forget, KillRun, ResetCount, StartRun, StopRun, TuneRun, plan
+from vllmctl.core.plan import (
+    SPOKEN,
+    Forget,
+    KillRun,
+    ResetCount,
+    StartRun,
+    StopRun,
+    TuneRun,
+    plan,
+)
 from vllmctl.core.spec import (
     Desired,
     Engine,
@@ -226,3 +236,32 @@ def test_nothing_new_happens_before_the_plan_says_to_wake(world: World) -> None:
         assert {n: s.state for n, s in later.statuses.items()} == {
             n: s.state for n, s in decided.statuses.items()
         }
+
+
+@settings(max_examples=400, deadline=None)
+@given(worlds, worlds, st.floats(0, 3))
+def test_a_plan_that_takes_over_decides_the_same(one: World, other: World, later: float) -> None:
+    """But for a sentence that counts seconds, which may be a second old."""
+    wanted, seen, shutting_down, now = one
+    before = plan(Desired(wanted, 1), Observed(seen, shutting_down), now)
+    half = {name: facts for name, facts in seen.items() if name in NAMES[:2]}
+    for instances, facts in (
+        (wanted, seen),
+        (wanted, seen | other[1]),
+        (wanted, half),
+        (other[0] | wanted, seen),
+        (other[0], seen),
+    ):
+        desired, observed = Desired(instances, 1), Observed(facts, other[2])
+        right = plan(desired, observed, now + later)
+        taken = plan(desired, observed, now + later, before)
+        assert (taken.actions, taken.wake_at) == (right.actions, right.wake_at)
+        for name, status in taken.statuses.items():
+            said = replace(status, sentence="")
+            assert said == replace(right.statuses[name], sentence="")
+            if later < SPOKEN and status.sentence != right.statuses[name].sentence:
+                assert status.sentence == before.statuses[name].sentence
+            elif later >= SPOKEN:
+                assert status.sentence == right.statuses[name].sentence
+        again = plan(desired, observed, now + later, taken)
+        assert again == taken, "nothing has changed meanwhile"

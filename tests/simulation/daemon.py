@@ -75,6 +75,7 @@ class Daemon:
         self.generations: dict[str, int] = {}
         self.desired = Desired({}, 0)
         self.states: dict[str, State] = {}
+        self.decided: Plan | None = None
         self.changed = False
         self.wake_at: float | None = None
         self.last_round = self.came_at
@@ -186,7 +187,9 @@ class Daemon:
             self.leaving = True
 
     def decide(self) -> Plan:
-        return plan(self.desired, self.observed(self.desired.instances), self.clock.now())
+        observed = self.observed(self.desired.instances)
+        self.decided = plan(self.desired, observed, self.clock.now(), self.decided)
+        return self.decided
 
     def observed(self, wanted: Any) -> Observed:
         facts = {}

@@ -2,13 +2,16 @@
 
 `plan` is a function of values, time included. It is called after every change and at every
 deadline, and always looks at everything, so an action that was lost or failed is decided again.
+Where one of a thousand instances has changed, the last plan spares it to think of the others.
 Each instance gets a state and one sentence: why it is so, what happens next, and when.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from math import inf
+from operator import is_
 
 from vllmctl.core import restart
 from vllmctl.core.fields import changed_launch
@@ -18,6 +21,8 @@ from vllmctl.core.spec import Desired, Engine, Instance, Launch, Log, RestartPol
 from vllmctl.core.timeleft import time_left
 from vllmctl.core.words import counted, duration
 
+SPOKEN = 1.0
+"""Seconds for which a sentence that only counts seconds may stand."""
 LINGERING = 0.2
 """Seconds that the tree of a leader that ended by itself has before it is spoken of: as a rule
 nothing is left, and the end is known before."""
@@ -100,6 +105,30 @@ class Status:
 
 
 @dataclass(frozen=True, slots=True)
+class _Decision:
+    status: Status
+    actions: tuple[Action, ...] = ()
+    wake_at: float | None = None
+    start: StartRun | None = None
+    """Wanted now; becomes an action once nothing stands in its way."""
+    lasts: float = 0.0
+    """Seconds for which it would be the same, as long as all that it goes by is."""
+
+
+_Grounds = tuple[Instance | None, Stop | None, Facts, bool]
+"""What a decision goes by, beside the time."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A decision, what it went by, and until when it stands."""
+
+    grounds: _Grounds
+    decision: _Decision
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """The outcome of one round."""
 
@@ -107,38 +136,53 @@ class Plan:
     wake_at: float | None
     """When to plan again though nothing changed; None: no deadline."""
     statuses: Mapping[str, Status]
+    made: Mapping[str, _Made] = field(default_factory=dict, compare=False, repr=False)
+    """What the next plan may take over."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Decision:
-    status: Status
-    actions: tuple[Action, ...] = ()
-    wake_at: float | None = None
-    start: StartRun | None = None
-    """Wanted now; becomes an action once nothing stands in its way."""
+def plan(desired: Desired, observed: Observed, now: float, before: Plan | None = None) -> Plan:
+    """Decide for every instance that is wanted or known.
 
-
-def plan(desired: Desired, observed: Observed, now: float) -> Plan:
-    """Decide for every instance that is wanted or known."""
+    `before`, an earlier plan: what it decided is taken over where that would be the same again,
+    but for a sentence that counts seconds, which may be `SPOKEN` old.
+    """
     names = list(desired.instances) + [n for n in observed.instances if n not in desired.instances]
-    decisions = {
-        name: _decide(
+    known = before.made if before is not None else {}
+    made = {
+        name: _made(
             name,
-            desired.instances.get(name),
-            desired.stops.get(name),
-            observed.instances.get(name, Facts()),
-            observed.shutting_down,
+            (
+                desired.instances.get(name),
+                desired.stops.get(name),
+                observed.instances.get(name, _NOTHING),
+                observed.shutting_down,
+            ),
             now,
+            known.get(name),
         )
         for name in names
     }
+    decisions = {name: one.decision for name, one in made.items()}
     _take_turns(decisions, desired, observed)
     wakes = [d.wake_at for d in decisions.values() if d.wake_at is not None]
     return Plan(
         actions=tuple(action for d in decisions.values() for action in d.actions),
         wake_at=min(wakes, default=None),
         statuses={name: d.status for name, d in decisions.items()},
+        made=made,
     )
+
+
+_NOTHING = Facts()
+
+
+def _made(name: str, grounds: _Grounds, now: float, before: _Made | None) -> _Made:
+    if before is None or now >= before.until or before.grounds != grounds:
+        decision = _decide(name, *grounds, now)
+        return _Made(grounds, decision, now + decision.lasts)
+    if all(map(is_, before.grounds, grounds)):
+        return before
+    return replace(before, grounds=grounds)  # the very same are compared more quickly next time
 
 
 # -- one instance by itself ------------------------------------------------------------------
@@ -165,7 +209,8 @@ def _decide(
         return _Decision(Status(State.STOPPED, "the daemon is shutting down"))
     if facts.held:
         return _Decision(
-            Status(State.STOPPED, f"stopped by hand; `vllmctl start {name}` starts it again")
+            Status(State.STOPPED, f"stopped by hand; `vllmctl start {name}` starts it again"),
+            lasts=inf,
         )
     return _ended(name, instance, facts, now)
 
@@ -330,7 +375,7 @@ def _serving(name: str, instance: Instance, facts: Facts, run: Run, now: float) 
             )
         status = Status(State.RUNNING, sentence, attempt)
         if facts.attempt == 0 or run.running_since is None:
-            return _Decision(status)
+            return _Decision(status, lasts=SPOKEN)
         if attempt == 0:
             return _Decision(status, actions=(ResetCount(name),))
         reset_at = run.running_since + instance.policy.restart.reset_after
@@ -354,7 +399,8 @@ def _ended(name: str, instance: Instance, facts: Facts, now: float) -> _Decision
         )
     if facts.end is None or not facts.end.this_boot:
         return _Decision(
-            Status(State.STOPPED, f"autostart is off; `vllmctl start {name}` starts it")
+            Status(State.STOPPED, f"autostart is off; `vllmctl start {name}` starts it"),
+            lasts=inf,
         )
     policy = instance.policy.restart
     attempt = restart.effective_attempt(facts, policy, now)
@@ -362,11 +408,11 @@ def _ended(name: str, instance: Instance, facts: Facts, now: float) -> _Decision
     match restart.next_step(policy, facts.end, attempt):
         case restart.Leave(why):
             sentence = f"{why}; `vllmctl start {name}` starts it again"
-            return _Decision(Status(State.EXITED, sentence, attempt))
+            return _Decision(Status(State.EXITED, sentence, attempt), lasts=inf)
         case restart.GiveUp(why):
             remedy = f": {hint}" if hint else ""
             sentence = f"{why}{remedy}; `vllmctl start {name}` tries again"
-            return _Decision(Status(State.FATAL, sentence, attempt))
+            return _Decision(Status(State.FATAL, sentence, attempt), lasts=inf)
         case restart.Again(at, number):
             most = "" if policy.max_restarts is None else f" of {policy.max_restarts}"
             count = f"restart {number}{most}"
@@ -402,6 +448,8 @@ def _reason_for_a_fresh_start(instance: Instance, facts: Facts) -> str | None:
 
 def _take_turns(decisions: dict[str, _Decision], desired: Desired, observed: Observed) -> None:
     """Turn wanted starts into actions, or into WAITING with the reason; in the file's order."""
+    if all(decision.start is None for decision in decisions.values()):
+        return
     loading = {
         name: instance
         for name, instance in desired.instances.items()
@@ -412,13 +460,18 @@ def _take_turns(decisions: dict[str, _Decision], desired: Desired, observed: Obs
         for instance in desired.instances.values()
         if isinstance(instance.launch.port, int)
     )
+    leaving = {
+        name: facts.run.launch
+        for name, facts in observed.instances.items()
+        if facts.run is not None and _is_leaving(decisions[name])
+    }
     for name, decision in decisions.items():
         if decision.start is None:
             continue
         instance = decision.start.instance
         obstacle = (
             _dependency(instance, desired, decisions)
-            or _leaver(instance, observed, decisions)
+            or _leaver(instance, leaving)
             or _loader(instance, loading)
         )
         if obstacle is not None:
@@ -444,14 +497,9 @@ def _dependency(
     return None
 
 
-def _leaver(
-    instance: Instance, observed: Observed, decisions: Mapping[str, _Decision]
-) -> tuple[str, str] | None:
+def _leaver(instance: Instance, leaving: Mapping[str, Launch]) -> tuple[str, str] | None:
     """A run that is on its way out and still holds what the instance needs."""
-    for name, facts in observed.instances.items():
-        if facts.run is None or not _is_leaving(decisions[name]):
-            continue
-        launch = facts.run.launch
+    for name, launch in leaving.items():
         if isinstance(launch.port, int) and launch.port == instance.launch.port:
             return name, f"waits for port {launch.port}: {name} has it until it has stopped"
         if instance.engine is Engine.VLLM and _share_a_gpu(instance.launch, launch):
