@@ -7,6 +7,8 @@ QUICKSTART := .quickstart
 VLLMCTL := $(BIN)/vllmctl --state-dir $(QUICKSTART)
 EXAMPLE := examples/quickstart.yaml
 EXAMPLES ?= 300
+# Some images set it; each of the many Pythons started here would compile what it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help up down test simulate properties test-vllm kill-matrix kill-steps soak flags lint format
 .PHONY: test-vllm-slow test-vllm-failures recordings screens oddities bench bench-check docs picture wheel clean

@@ -469,12 +469,12 @@ def test_a_reader_of_the_stream_goes_on_from_its_last_event(site: Site) -> None:
 def test_a_slow_reader_costs_only_itself(site: Site) -> None:
     site.simulate(chat={})
     site.start()
-    slow = Stream(site, "after=0&follow=1")
+    slow, client = Stream(site, "after=0&follow=1"), Client(site.state.socket)
     for _ in range(30):  # a save that changes nothing but a policy tells little, a bad one more
         site.write("models: {chat: {model: " + "x" * 20_000 + ", nonsense: 1}}")
-        site.run("reload")
+        assert client.post("/v1/reload").status == 422
         site.simulate(chat={})
-        site.run("reload")
+        assert client.post("/v1/reload").ok
     assert site.model("chat")["name"] == "chat"
     last = site.events()[-1]["id"]
     seen = []

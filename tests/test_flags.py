@@ -197,7 +197,10 @@ def test_what_it_leaves_behind_is_not_waited_for(tmp_path: Path) -> None:
     wait_for(lambda: not group(pid), "what it started to be gone")
 
 
-def test_it_is_asked_with_what_decides_which_vllm_it_is(tmp_path: Path) -> None:
+def test_it_is_asked_with_what_decides_which_vllm_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONPATH", raising=False)  # the one that is meant is in the file
     vllm = fake_vllm(
         tmp_path / "bin", 'if [ "$PYTHONPATH" ]; then echo "  --my-own X"; fi\ncat "$HELP"'
     )

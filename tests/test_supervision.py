@@ -729,8 +729,11 @@ def test_a_stop_goes_on_under_a_new_daemon_and_is_never_shown_as_running(site: S
 
 def test_a_model_removed_while_it_is_waited_for_is_a_failure(site: Site) -> None:
     keep = quick()
-    slow = quick(args={"simulate-hang-loading": True}, stop={"grace": "100ms"})
+    slow = quick(
+        args={"simulate-hang-loading": True}, stop={"grace": "100ms"}, autostart=False
+    )  # so that what starts is what was asked for
     site.write(json.dumps({"models": {"keep": keep, "slow": slow}}))
+    site.start("keep")
     waiting = site.spawn("start", "slow")
     assert waiting.stdout is not None
     while "slow: STARTING" not in waiting.stdout.readline():

@@ -51,15 +51,20 @@ def share_of(things: Iterable[T], oddities: Iterable[U]) -> list[tuple[T, U]]:
 
 
 def wait_for(condition: Callable[[], T], what: str, patience: float = PATIENCE) -> T:
-    """Poll until `condition` is true; its value. Fails with `what` after `patience` seconds."""
-    deadline = time.monotonic() + patience
+    """Poll until `condition` is true; its value. Fails with `what` after `patience` seconds.
+
+    The longer it takes, the seldomer it looks: most looks are a request to a daemon, which works
+    for each, and others wait for the processor.
+    """
+    began = time.monotonic()
     while True:
         value = condition()
         if value:
             return value
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - began
+        if waited > patience:
             raise AssertionError(f"waited {patience:g} s in vain: {what}")
-        time.sleep(0.02)
+        time.sleep(min(0.02 + waited / 20, 0.1))
 
 
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
@@ -123,6 +128,19 @@ class Site:
     def simulate(self, **models: dict[str, Any]) -> None:
         """Save a file of simulated models, each with what is given merged over quick defaults."""
         self.write(json.dumps({"models": {name: quick(**keys) for name, keys in models.items()}}))
+
+    def write_lines(self, models: Iterable[tuple[str, dict[str, Any]]]) -> None:
+        """Save a file with one model a line, from line 2 on; the names may be any text."""
+        lines = [f"  {json.dumps(name)}: {json.dumps(keys)}" for name, keys in models]
+        self.write("\n".join(["models:", *lines]))
+
+    def wrong_lines(self) -> set[int]:
+        """The lines of the file that `validate` complains of; it must fail."""
+        done = self.run("validate", "--json")
+        assert done.returncode == 5, done.stdout + done.stderr
+        document = json.loads(done.stdout)
+        assert not document["valid"]
+        return {error["line"] for error in document["errors"]}
 
     # -- the command line --------------------------------------------------------------------
 
