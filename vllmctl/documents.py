@@ -3,7 +3,9 @@
 Many may ask all the time: whoever waits for a model, a screen that is watched, a load balancer. So
 an answer is kept, encoded, for as long as all that it is made of is the same (compared as values,
 so no change can be forgotten), and a tenth of a second at the most, because its sentences tell the
-time. A change, and the moment of the planner's next deadline, end it at once.
+time. A change, and the moment of the planner's next deadline, end it at once. What it says of one
+model is kept in the same way, as long as a sentence may stand (`core.plan.SPOKEN`): where a hundred
+models start, each change is one model's.
 
 Two things are outside of the daemon, and have to be looked up. Whether the file was saved is looked
 up for every answer. The members of the process trees are read by turns with whoever else asks: that
@@ -17,9 +19,8 @@ import asyncio
 import json
 import math
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -27,17 +28,21 @@ import msgspec
 from vllmctl import __version__
 from vllmctl.backend import Roots, Sight
 from vllmctl.config.errors import ConfigError
-from vllmctl.core.plan import Status
+from vllmctl.core.plan import SPOKEN, Status
+from vllmctl.core.spec import Instance
 from vllmctl.supervisor import Supervisor
 from vllmctl.view import model_document, recovery_fields
+from vllmctl.vllm.checkup import Watched
 
 KEPT = 0.1
 """Seconds for which an answer, or a reading of the process trees, may serve others, too."""
 
 Trees = Mapping[str, list[int]]
 """The process ids of each run, by its id."""
-_Model = tuple[dict[str, Any], Callable[[], dict[str, Any]]]
-"""A document, and what makes the fields beside it."""
+NO_SIGHT = Sight()
+_Shown = tuple[Instance | None, Sight, Status, bool, list[int] | None, Watched]
+"""What a model's document is made of: its definition, what is seen of it, what is said of it,
+whether it is held, its process ids, and what its monitor has found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,8 @@ class Documents:
         self._started = supervisor.clock.stamp()
         self._kept: dict[bool, _Kept] = {}
         """With pids, and without."""
+        self._entries: dict[str, _Kept] = {}
+        """What the last answer said of each model."""
         self._looking = asyncio.Lock()
         self._looked_at = -math.inf
         self._roots: Roots = {}
@@ -65,7 +72,8 @@ class Documents:
     async def status(self, with_pids: bool) -> bytes:
         """The document of `status --json`, encoded. Without pids, which take a look at every
         process of the machine, `pids` is null."""
-        stale = await asyncio.to_thread(self._supervisor.keeper.is_stale)
+        loop = asyncio.get_running_loop()
+        stale = await loop.run_in_executor(None, self._supervisor.keeper.is_stale)
         trees = await self._trees_now() if with_pids else None
         # From here on nothing is awaited: it all belongs to one moment.
         made_of = (trees, stale, self._supervisor.evidence())
@@ -73,7 +81,8 @@ class Documents:
         kept = self._kept.get(with_pids)
         if kept is None or now >= kept.until or kept.made_of != made_of:
             decided = self._supervisor.decide()
-            models = [document for document, _ in self._models(decided.statuses, trees)]
+            self._entries = dict(self._entries_of(decided.statuses, trees, now))
+            models = [msgspec.Raw(entry.body) for entry in self._entries.values()]
             body = encoded({"daemon": self._daemon(stale), "models": models})
             until = min(now + KEPT, math.inf if decided.wake_at is None else decided.wake_at)
             kept = self._kept[with_pids] = _Kept(made_of, until, body)
@@ -82,8 +91,23 @@ class Documents:
     async def models(self, names: Collection[str]) -> dict[str, Any]:
         """Of these instances, with the fields that they have beside when asked for alone."""
         trees = await self._trees_now()
-        found = self._models(self._supervisor.decide().statuses, trees)
-        return {"models": [one | more() for one, more in found if one["name"] in names]}
+        shown = self._shown(self._supervisor.decide().statuses, trees)
+        return {"models": [self._for_an_operator(*one) for one in shown if one[0] in names]}
+
+    def _for_an_operator(self, name: str, made_of: _Shown) -> dict[str, Any]:
+        instance, sight, status, _, _, watched = made_of
+        more = recovery_fields(instance, sight, status, watched, self._supervisor.clock)
+        return self._document(name, *made_of) | more
+
+    def _entries_of(
+        self, statuses: Mapping[str, Status], trees: Trees | None, now: float
+    ) -> Iterator[tuple[str, _Kept]]:
+        for name, made_of in self._shown(statuses, trees):
+            kept = self._entries.get(name)
+            if kept is None or now >= kept.until or kept.made_of != made_of:
+                body = encoded(self._document(name, *made_of))
+                kept = _Kept(made_of, now + SPOKEN, body)
+            yield name, kept
 
     def _daemon(self, stale: bool) -> dict[str, Any]:
         keeper = self._supervisor.keeper
@@ -103,23 +127,37 @@ class Documents:
             },
         }
 
-    def _models(self, statuses: Mapping[str, Status], trees: Trees | None) -> Iterator[_Model]:
-        supervisor, clock = self._supervisor, self._supervisor.clock
+    def _shown(
+        self, statuses: Mapping[str, Status], trees: Trees | None
+    ) -> Iterator[tuple[str, _Shown]]:
+        """What each model's document is made of, beside the time."""
+        supervisor = self._supervisor
         sights, wanted = supervisor.backend.sights(), supervisor.keeper.desired.instances
         for name, status in statuses.items():
-            instance, sight = wanted.get(name), sights.get(name, Sight())
-            watched = supervisor.watched(name)
-            document = model_document(
-                name,
-                instance,
-                sight,
-                status,
-                held=supervisor.intent.held(name),
-                pids=_tree_of(sight, trees),
-                watched=watched,
-                clock=clock,
-            )
-            yield document, partial(recovery_fields, instance, sight, status, watched, clock)
+            sight, held = sights.get(name, NO_SIGHT), supervisor.intent.held(name)
+            watched, pids = supervisor.watched(name), _tree_of(sight, trees)
+            yield name, (wanted.get(name), sight, status, held, pids, watched)
+
+    def _document(
+        self,
+        name: str,
+        instance: Instance | None,
+        sight: Sight,
+        status: Status,
+        held: bool,
+        pids: list[int] | None,
+        watched: Watched,
+    ) -> dict[str, Any]:
+        return model_document(
+            name,
+            instance,
+            sight,
+            status,
+            held=held,
+            pids=pids,
+            watched=watched,
+            clock=self._supervisor.clock,
+        )
 
     async def _trees_now(self) -> Trees:
         """Read at most KEPT seconds ago, and since every leader that there is was begun."""

@@ -89,6 +89,12 @@ class Monitor:
         """Of a server that was ready; all that counted."""
         return self._checkup.liveness.failed_probes if self._checkup else 0
 
+    def found(self) -> tuple[object, ...]:
+        """All that is shown of it, as values."""
+        if self._checkup is None:
+            return (self._asked_at,)
+        return self._checkup.checked_at, self._checkup.serving
+
     async def watch(self, ready: bool, unhealthy: bool) -> None:
         """From the moment the command was executed. `ready`, `unhealthy`: as an earlier daemon,
         from which the run was adopted, had found it."""

@@ -161,7 +161,7 @@ class Supervisor:
             (keeper.desired, keeper.errors, keeper.warnings, keeper.automatic),
             self.intent.said(),
             self.backend.evidence(),
-            [(name, one.checked_at, one.serving) for name, (_, one, _) in self._monitors.items()],
+            {name: monitor.found() for name, (_, monitor, _) in self._monitors.items()},
         )
 
     def diff(self, instances: Mapping[str, Instance]) -> tuple[Change, ...]:

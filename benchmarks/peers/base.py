@@ -52,7 +52,8 @@ class Peer(ABC):
         self.programs = {program.name: program for program in programs}
         self.log = log
         self.child = str(cache.child())
-        self.announcements = Announcements(root / "announcements")
+        (root / "said").mkdir()  # not beside the files that a supervisor may watch
+        self.announcements = Announcements(root / "said" / "announcements")
         self.children: dict[str, Announcement] = {}
         """The last that each program said."""
         self.environ = environment()

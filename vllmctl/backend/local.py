@@ -141,11 +141,13 @@ class LocalBackend:
         if live.run.stage not in ("", before.stage):
             began = (live.run.stage, self._clock.now() - before.started_at)
             live.run = replace(live.run, stages=(*before.stages, began))
+        found: dict[str, Any] = {}
         if live.run.ready and not before.ready:
-            self._save(name, ready_at=self._clock.stamp(), timings=self._timings(name, before))
-        if live.run.running_since != before.running_since:
-            since = live.run.running_since
-            self._save(name, running_since=None if since is None else self._clock.stamp(since))
+            found |= {"ready_at": self._clock.stamp(), "timings": self._timings(name, before)}
+        if (since := live.run.running_since) != before.running_since:
+            found["running_since"] = None if since is None else self._clock.stamp(since)
+        if found:
+            self._save(name, **found)
         if live.run != before:
             self._changed()
 

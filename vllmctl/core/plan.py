@@ -357,9 +357,9 @@ def _loading(name: str, instance: Instance, facts: Facts, run: Run, now: float) 
         f"{stage}; for {duration(now - run.started_at)}, "
         f"given up in {duration(out_of_time - now)} at the latest"
     )
-    return _Decision(
-        Status(State.STARTING, sentence, facts.attempt), wake_at=min(out_of_time, stalled)
-    )
+    wake_at = min(out_of_time, stalled)
+    status = Status(State.STARTING, sentence, facts.attempt)
+    return _Decision(status, wake_at=wake_at, lasts=min(SPOKEN, wake_at - now))
 
 
 def _serving(name: str, instance: Instance, facts: Facts, run: Run, now: float) -> _Decision:
