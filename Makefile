@@ -98,8 +98,9 @@ picture: $(STAMP)  ## Draw the picture of README from a real run; takes ports 80
 
 PARTS ?=
 SIZES ?=
+PAGE ?=
 bench: $(STAMP)  ## Speed and size, side by side with five peers (PARTS=status,logs SIZES=1,100)
-	@$(BIN)/python benchmarks $(if $(PARTS),--only $(PARTS)) $(if $(SIZES),--sizes $(SIZES))
+	@$(BIN)/python benchmarks $(if $(PAGE),--keep $(PAGE)) $(if $(PARTS),--only $(PARTS)) $(if $(SIZES),--sizes $(SIZES))
 
 bench-check: $(STAMP)  ## Has it become slower or larger? Ratios at a small size, against accepted ones
 	@$(BIN)/python benchmarks/regression.py

@@ -45,6 +45,8 @@ def main() -> int:
     now = datetime.now(UTC).isoformat(timespec="seconds")
     report = Report(now, head, versions, missing, list(parts.values()))
     write(report, options.output)
+    if options.keep is not None:
+        options.keep.write_text(report.put_into(options.keep.read_text()))
     print(report.markdown())
     missed = any(not goal.met for part in parts.values() for goal in part.goals)
     return 1 if missed and options.check else 0
@@ -69,6 +71,7 @@ def arguments() -> argparse.Namespace:
     some("--sizes", type=numbers, default=SIZES, metavar="N,…", help="numbers of programs")
     some("--output", type=Path, default=RESULTS, metavar="DIR", help="where the table is written")
     some("--root", default=os.environ.get("TMPDIR"), metavar="DIR", help="the disk to measure on")
+    some("--keep", type=Path, metavar="PAGE", help="put the table into this page, at its marks")
     some("--check", action="store_true", help="exit 1 if a goal was missed")
     return parser.parse_args()
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from figures import BARE, OURS, Figure, Goal, Results
 
+BEGIN, END = "<!-- table -->", "<!-- /table -->"
 HOW_TO_READ = (
     "Medians; in brackets the middle half of the repetitions (of fewer than four the extremes); "
     "× is the peer's figure over ours. The number behind a row's name is that of the programs."
@@ -43,6 +44,14 @@ class Report:
                 for part in self.parts
             ],
         }
+
+    def put_into(self, page: str) -> str:
+        """A page with this table between its marks; ValueError if it has none."""
+        before, begin, rest = page.partition(BEGIN)
+        _, end, after = rest.partition(END)
+        if not end:
+            raise ValueError(f"there is no {BEGIN} with {END} behind it")
+        return f"{before}{begin}\n{self.markdown()}{end}{after}"
 
     def markdown(self) -> str:
         lines = [f"Measured {self.at}. " + "; ".join(f"{k}: {v}" for k, v in self.machine.items())]

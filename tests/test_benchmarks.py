@@ -59,6 +59,10 @@ def test_the_table_shows_medians_and_ratios_and_says_what_is_missing(load: Any) 
     assert "- ms: 2.00, goal ≤ 30.0: met" in text
     assert "- calls: 5.00, goal ≥ 9.00: **missed**" in text
     assert "It was a Tuesday." in text
+    page = whole.put_into("before\n<!-- table -->\nold\n<!-- /table -->\nafter\n")
+    assert page == f"before\n<!-- table -->\n{text}<!-- /table -->\nafter\n"
+    with pytest.raises(ValueError, match="there is no <!-- table -->"):
+        whole.put_into("a page without marks")
     document = json.loads(json.dumps(whole.document()))
     assert [one["met"] for one in document["parts"][0]["goals"]] == [True, False]
     assert document["parts"][0]["figures"][0]["values"] == [1.0, 2.0, 9.0]

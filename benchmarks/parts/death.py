@@ -18,7 +18,7 @@ from programs import Announcements
 TITLE = "Death of a program to its successor, no delay"
 LONG = "it had lived for a second or more"
 SHORT = "it had just begun"
-ROUNDS = {1000: 5}
+ROUNDS = {1000: 4}
 USUAL_ROUNDS = 11
 APART = 0.15
 """Seconds between the deaths of two supervisors' programs: longer than the quick ones need."""
