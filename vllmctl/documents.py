@@ -29,10 +29,8 @@ from vllmctl import __version__
 from vllmctl.backend import Roots, Sight
 from vllmctl.config.errors import ConfigError
 from vllmctl.core.plan import SPOKEN, Status
-from vllmctl.core.spec import Instance
 from vllmctl.supervisor import Supervisor
-from vllmctl.view import model_document, recovery_fields
-from vllmctl.vllm.checkup import Watched
+from vllmctl.view import Shown, model_document, recovery_fields
 
 KEPT = 0.1
 """Seconds for which an answer, or a reading of the process trees, may serve others, too."""
@@ -40,14 +38,11 @@ KEPT = 0.1
 Trees = Mapping[str, list[int]]
 """The process ids of each run, by its id."""
 NO_SIGHT = Sight()
-_Shown = tuple[Instance | None, Sight, Status, bool, list[int] | None, Watched]
-"""What a model's document is made of: its definition, what is seen of it, what is said of it,
-whether it is held, its process ids, and what its monitor has found."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    made_of: tuple[object, ...]
+    made_of: object
     until: float
     """On the daemon's clock."""
     body: bytes
@@ -91,23 +86,24 @@ class Documents:
     async def models(self, names: Collection[str]) -> dict[str, Any]:
         """Of these instances, with the fields that they have beside when asked for alone."""
         trees = await self._trees_now()
-        shown = self._shown(self._supervisor.decide().statuses, trees)
-        return {"models": [self._for_an_operator(*one) for one in shown if one[0] in names]}
-
-    def _for_an_operator(self, name: str, made_of: _Shown) -> dict[str, Any]:
-        instance, sight, status, _, _, watched = made_of
-        more = recovery_fields(instance, sight, status, watched, self._supervisor.clock)
-        return self._document(name, *made_of) | more
+        clock = self._supervisor.clock
+        return {
+            "models": [
+                model_document(one, clock) | recovery_fields(one, clock)
+                for one in self._shown(self._supervisor.decide().statuses, trees)
+                if one.name in names
+            ]
+        }
 
     def _entries_of(
         self, statuses: Mapping[str, Status], trees: Trees | None, now: float
     ) -> Iterator[tuple[str, _Kept]]:
-        for name, made_of in self._shown(statuses, trees):
-            kept = self._entries.get(name)
-            if kept is None or now >= kept.until or kept.made_of != made_of:
-                body = encoded(self._document(name, *made_of))
-                kept = _Kept(made_of, now + SPOKEN, body)
-            yield name, kept
+        for shown in self._shown(statuses, trees):
+            kept = self._entries.get(shown.name)
+            if kept is None or now >= kept.until or kept.made_of != shown:
+                body = encoded(model_document(shown, self._supervisor.clock))
+                kept = _Kept(shown, now + SPOKEN, body)
+            yield shown.name, kept
 
     def _daemon(self, stale: bool) -> dict[str, Any]:
         keeper = self._supervisor.keeper
@@ -127,37 +123,20 @@ class Documents:
             },
         }
 
-    def _shown(
-        self, statuses: Mapping[str, Status], trees: Trees | None
-    ) -> Iterator[tuple[str, _Shown]]:
-        """What each model's document is made of, beside the time."""
+    def _shown(self, statuses: Mapping[str, Status], trees: Trees | None) -> Iterator[Shown]:
         supervisor = self._supervisor
         sights, wanted = supervisor.backend.sights(), supervisor.keeper.desired.instances
         for name, status in statuses.items():
-            sight, held = sights.get(name, NO_SIGHT), supervisor.intent.held(name)
-            watched, pids = supervisor.watched(name), _tree_of(sight, trees)
-            yield name, (wanted.get(name), sight, status, held, pids, watched)
-
-    def _document(
-        self,
-        name: str,
-        instance: Instance | None,
-        sight: Sight,
-        status: Status,
-        held: bool,
-        pids: list[int] | None,
-        watched: Watched,
-    ) -> dict[str, Any]:
-        return model_document(
-            name,
-            instance,
-            sight,
-            status,
-            held=held,
-            pids=pids,
-            watched=watched,
-            clock=self._supervisor.clock,
-        )
+            sight = sights.get(name, NO_SIGHT)
+            yield Shown(
+                name,
+                instance=wanted.get(name),
+                sight=sight,
+                status=status,
+                held=supervisor.intent.held(name),
+                pids=_tree_of(sight, trees),
+                watched=supervisor.watched(name),
+            )
 
     async def _trees_now(self) -> Trees:
         """Read at most KEPT seconds ago, and since every leader that there is was begun."""

@@ -4,7 +4,7 @@ decided."""
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from vllmctl.backend import Sight
@@ -22,33 +22,39 @@ from vllmctl.vllm.metrics import Figures
 from vllmctl.vllm.probe import base_url
 
 
-def model_document(
-    name: str,
-    instance: Instance | None,
-    sight: Sight,
-    status: Status,
-    *,
-    held: bool,
-    pids: list[int] | None,
-    watched: Watched,
-    clock: Clock,
-) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """All that a model's document is made of, beside the time."""
+
+    name: str
+    instance: Instance | None
+    """Its definition; None where the file has none any more."""
+    sight: Sight
+    status: Status
+    held: bool
+    pids: list[int] | None
+    """Of its process tree; None if nobody looked."""
+    watched: Watched
+
+
+def model_document(shown: Shown, clock: Clock) -> dict[str, Any]:
     """One entry of `models`. What is not known is None."""
+    instance, sight, status, watched = shown.instance, shown.sight, shown.status, shown.watched
     run = sight.run
     return {
-        "name": name,
-        "entry": instance.entry if instance else name,
+        "name": shown.name,
+        "entry": instance.entry if instance else shown.name,
         "labels": list(instance.policy.labels) if instance else [],
         "model": instance.model if instance else None,
         "state": str(status.state),
         "sentence": status.sentence,
         "waits_for": status.waits_for,
         "pid": sight.leader if run else None,
-        "pids": pids,
+        "pids": shown.pids,
         "port": _port(instance, sight),
         "url": _url(instance, sight),
         "gpus": _gpus(instance),
-        "held": held,
+        "held": shown.held,
         "autostart": instance.policy.autostart if instance else False,
         "command": without_secrets(sight.argv) if run else [],
         "started_at": sight.started.rfc3339() if run and sight.started else None,
@@ -72,10 +78,9 @@ def model_document(
     }
 
 
-def recovery_fields(
-    instance: Instance | None, sight: Sight, status: Status, watched: Watched, clock: Clock
-) -> dict[str, Any]:
+def recovery_fields(shown: Shown, clock: Clock) -> dict[str, Any]:
     """What an operator of one model asks for by these names; flat, beside `model_document`."""
+    instance, sight, status = shown.instance, shown.sight, shown.status
     run = sight.run
     running = run is not None and sight.leader is not None and run.leader_ended_at is None
     return {
@@ -88,7 +93,7 @@ def recovery_fields(
         "last_restart_time": sight.restarted.rfc3339() if sight.restarted else None,
         "uptime_seconds": round(clock.now() - run.started_at, 3) if run and running else None,
         "consecutive_health_failures": run.failures if run else 0,
-        "last_health_check_time": _moment(watched.checked_at, clock),
+        "last_health_check_time": _moment(shown.watched.checked_at, clock),
         "health_message": run.health_message if run else "",
     }
 

@@ -226,12 +226,3 @@ def numbered(log: Path) -> list[Path]:
     """A log and its older files, name.1 the newest of them: the oldest first."""
     older = [path for path in log.parent.glob(f"{log.name}.*") if path.suffix[1:].isdigit()]
     return [*sorted(older, key=lambda path: -int(path.suffix[1:])), log]
-
-
-def write_script(path: Path, line: str) -> None:
-    """In the old one's place at once: it may be executed at any moment."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_suffix(".new")
-    new.write_text(f"#!/bin/sh\n{line}\n")
-    new.chmod(0o755)
-    new.rename(path)
