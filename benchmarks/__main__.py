@@ -41,7 +41,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="bench-", dir=options.root) as scratch:
         root = Path(scratch)
         head = machine.describe(root)
-        parts = measure(root, options.only, options.sizes, list(versions), missing)
+        try:
+            parts = measure(root, options.only, options.sizes, list(versions), missing)
+        except RuntimeError as error:
+            sys.exit(f"benchmarks: {error}")
     now = datetime.now(UTC).isoformat(timespec="seconds")
     report = Report(now, head, versions, missing, list(parts.values()))
     write(report, options.output)

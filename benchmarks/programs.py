@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import select
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 PATIENCE = 180.0
 """Seconds after which something that was waited for is an error."""
+
+CHECK = 1.0
+"""Seconds between two looks whether anything can still come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +51,18 @@ class Announcements:
         self._rest = b""
         self._read: list[Announcement] = []
 
-    def next(self, count: int, patience: float = PATIENCE) -> list[Announcement]:
-        """The next ones, in their order; RuntimeError if they do not come."""
+    def next(
+        self, count: int, patience: float = PATIENCE, check: Callable[[], None] | None = None
+    ) -> list[Announcement]:
+        """The next ones, in their order; RuntimeError if they do not come. `check` is called
+        while nothing comes, and may raise."""
         deadline = time.monotonic() + patience
         while len(self._read) < count:
-            if not self._look(deadline - time.monotonic()):
+            if self._look(min(CHECK, deadline - time.monotonic())):
+                continue
+            if check is not None:
+                check()
+            if time.monotonic() >= deadline:
                 found = len(self._read)
                 raise RuntimeError(f"of {count} programs only {found} executed in {patience:g} s")
         taken, self._read = self._read[:count], self._read[count:]

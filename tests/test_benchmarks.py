@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -94,15 +96,33 @@ def test_every_ratio_of_the_check_has_an_accepted_one(load: Any) -> None:
     assert set(json.loads((FOLDER / "ratios.json").read_text())) == names
 
 
-def test_they_run_and_check_that_the_work_was_done(tmp_path: Path) -> None:
-    words = ["--only", "status,memory", "--sizes", "2", "--peers", "vllmctl"]
-    done = run(*words, "--root", str(tmp_path), "--output", str(tmp_path / "out"))
+@pytest.fixture
+def root() -> Iterator[str]:
+    """A folder with a short path: that of a Unix socket has 107 characters at the most."""
+    with tempfile.TemporaryDirectory(prefix="vctl-") as folder:
+        yield folder
+        assert os.listdir(folder) == [], "nothing is left of it"
+
+
+def test_they_run_and_check_that_the_work_was_done(tmp_path: Path, root: str) -> None:
+    words = ["--only", "status,memory", "--sizes", "2", "--peers", "vllmctl", "--root", root]
+    done = run(*words, "--output", str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr
     assert "status, whole process, 2 (ms)" in done.stdout
     (file,) = (tmp_path / "out").glob("*.json")
     parts = json.loads(file.read_text())["parts"]
     assert [len(part["figures"]) for part in parts] == [2, 2]
-    assert not list(tmp_path.glob("bench-*")), "nothing is left of it"
+
+
+def test_a_daemon_that_cannot_begin_is_told_of_at_once(tmp_path: Path) -> None:
+    """Its socket would have too long a path."""
+    deep = tmp_path / ("x" * 100)
+    deep.mkdir()
+    done = run("--only", "memory", "--sizes", "1", "--peers", "vllmctl", "--root", str(deep))
+    assert done.returncode == 1
+    assert "benchmarks: vllmctl ended by itself: vllmctl: " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert os.listdir(deep) == []
 
 
 def test_a_peer_that_cannot_be_had_is_said(tmp_path: Path) -> None:

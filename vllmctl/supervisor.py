@@ -209,9 +209,9 @@ class Supervisor:
         asyncio.get_running_loop().add_reader(self._alarm.fd, self.wake)
         while not self._leaving:
             self._changed.clear()
-            began = self.clock.now()
+            began, actions = self.clock.now(), tuple[Action, ...]()
             try:
-                wake_at = self._round()
+                wake_at, actions = self._round()
             except Exception as error:  # the last resort: a bug must not end the supervision
                 self._trouble("", f"internal error: {error!r}\n{traceback.format_exc()}")
                 wake_at = self.clock.now() + RETRY_AFTER_BUG
@@ -221,7 +221,7 @@ class Supervisor:
             self._herald.is_alive(ended)
             await self._sleep_until(wake_at)
             rested = self.clock.now() - ended
-            await asyncio.sleep(min(BREATH * (ended - began), LONGEST_BREATH) - rested)
+            await asyncio.sleep(_breath(ended - began, actions) - rested)
 
     async def close(self) -> None:
         """Finish what is being written, and let go of everything."""
@@ -232,8 +232,8 @@ class Supervisor:
         asyncio.get_running_loop().remove_reader(self._alarm.fd)
         self._alarm.close()
 
-    def _round(self) -> float | None:
-        """Decide and act once; when the next round is due."""
+    def _round(self) -> tuple[float | None, tuple[Action, ...]]:
+        """Decide and act once; when the next round is due, and what was done."""
         decided = self.decide()
         self._tell_of_moves(decided.statuses)
         if self.shutting_down:
@@ -243,7 +243,7 @@ class Supervisor:
             self._tell_of_action(action)
         self._keep_monitors()
         self._tell_the_service_manager(decided.statuses)
-        return decided.wake_at
+        return decided.wake_at, decided.actions
 
     def _observe(self, wanted: Iterable[str]) -> Observed:
         sights = self.backend.sights()
@@ -414,6 +414,14 @@ class Supervisor:
                 self.events.tell(name, "kill", f"{why}; its process tree is being killed")
             case StartRun() | StopRun() | ResetCount():
                 pass  # the move that follows says it, or nobody needs to know
+
+
+def _breath(took: float, actions: tuple[Action, ...]) -> float:
+    """Seconds until the next round at the earliest, after one that took so many. A stop is looked
+    at at once: a tree may end within milliseconds, and was STOPPING before."""
+    if any(isinstance(action, StopRun) for action in actions):
+        return 0.0
+    return min(BREATH * took, LONGEST_BREATH)
 
 
 def _is_watched(run: Run) -> bool:

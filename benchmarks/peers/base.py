@@ -57,6 +57,8 @@ class Peer(ABC):
         self.children: dict[str, Announcement] = {}
         """The last that each program said."""
         self.environ = environment()
+        self.spawned: subprocess.Popen[bytes] | None = None
+        """A daemon that stays in the foreground."""
 
     # -- what each does in its own way -------------------------------------------------------
 
@@ -125,7 +127,7 @@ class Peer(ABC):
 
     def take(self, count: int) -> list[Announcement]:
         """The next announcements, which are remembered."""
-        taken = self.announcements.next(count)
+        taken = self.announcements.next(count, check=self._check_daemon)
         self.children |= {one.name: one for one in taken}
         return taken
 
@@ -186,16 +188,23 @@ class Peer(ABC):
 
     def spawn_silent(self, command: list[str]) -> subprocess.Popen[bytes]:
         """A daemon that stays in the foreground, in a session of its own."""
-        silent = subprocess.DEVNULL
-        return subprocess.Popen(
-            command,
-            cwd=self.root,
-            env=self.environ,
-            stdin=silent,
-            stdout=silent,
-            stderr=silent,
-            start_new_session=True,
-        )
+        with open(self.root / "said" / "words", "wb") as words:
+            self.spawned = subprocess.Popen(
+                command,
+                cwd=self.root,
+                env=self.environ,
+                stdin=subprocess.DEVNULL,
+                stdout=words,
+                stderr=words,
+                start_new_session=True,
+            )
+        return self.spawned
+
+    def _check_daemon(self) -> None:
+        """RuntimeError, with its words, if the daemon in the foreground has ended."""
+        if self.spawned is not None and self.spawned.poll() is not None:
+            words = (self.root / "said" / "words").read_text(errors="replace").strip()
+            raise RuntimeError(f"{self.name} ended by itself: {words[-2000:]}")
 
     def wait_for(
         self,

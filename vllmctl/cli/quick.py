@@ -5,7 +5,7 @@
 
 Whatever else the words are (a mistake, a wish for help, an option that is not here, a form that
 only click takes) is left to click: `read` says None. What it reads, click would read the same way;
-tests/test_quick.py holds the two against each other.
+tests/test_plain_forms.py holds the two against each other.
 """
 
 from __future__ import annotations
