@@ -58,6 +58,11 @@ class Results:
     remarks: list[str] = field(default_factory=list)
     """Sentences that belong to the table: what cannot be measured, what was done for whom."""
 
+    def remark(self, sentence: str) -> None:
+        """Say it beside the table, once."""
+        if sentence not in self.remarks:
+            self.remarks.append(sentence)
+
     def median(self, what: str, who: str, size: int | None = None) -> float | None:
         """None if that was not measured."""
         for figure in self.figures:

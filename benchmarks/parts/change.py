@@ -10,6 +10,7 @@ import time
 
 from field import Field
 from figures import OURS, Figure, Goal, Results
+from peers.base import SETTLED
 from processes import alive
 
 TITLE = "One change in the file"
@@ -28,7 +29,7 @@ def measure(field: Field, results: Results) -> None:
         for peer in field.peers
     }
     for number in range(ROUNDS.get(field.size, USUAL_ROUNDS)):
-        time.sleep(1.1)
+        time.sleep(SETTLED)
         for peer in field.shuffled():
             begin = time.monotonic()
             word = f"change-{number}"
@@ -45,9 +46,9 @@ def measure(field: Field, results: Results) -> None:
         figure = Figure(WHAT, peer.name, "ms", tuple(times[peer.name]), field.size)
         results.figures.append(figure)
     named = [peer.name for peer in field.peers if peer.told_what_changed]
-    remark = f"{', '.join(named)}: told by hand which program it is, nothing compares the files."
-    if named and remark not in results.remarks:
-        results.remarks.append(remark)
+    if named:
+        who = ", ".join(named)
+        results.remark(f"{who}: told by hand which program it is, nothing compares the files.")
 
 
 def goals(results: Results) -> None:

@@ -40,7 +40,7 @@ def measure(setting: Setting, results: Results) -> None:
             for what in (KEPT, RESTARTED, TWICE, LOST):
                 counts = tuple(float(fates[what]) for _, fates in found)
                 results.figures.append(Figure(what, who, "of them", counts, size))
-    results.remarks.append(
+    results.remark(
         "s6 and runit: each program has a small supervisor of its own, which goes on without the "
         "one that was killed; time is that of a status command, which never stopped working."
     )

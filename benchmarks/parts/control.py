@@ -30,9 +30,7 @@ def measure(field: Field, results: Results) -> None:
     for who, values in calls.items():
         results.figures.append(Figure(CALLS, who, "a second", tuple(values), field.size))
         results.figures.append(Figure(LONGEST, who, "ms", tuple(longest[who]), field.size))
-    remark = "s6 and runit have no channel: their tools read a file of each service."
-    if remark not in results.remarks:
-        results.remarks.append(remark)
+    results.remark("s6 and runit have no channel: their tools read a file of each service.")
 
 
 def goals(results: Results) -> None:

@@ -12,6 +12,7 @@ TITLE = "Idle"
 PERCENT, WAKEUPS = "processor time", "wake-ups"
 SECONDS = 60.0
 SETTLE = 3.0
+"""Seconds for what was done before to come to rest: late writes, first looks."""
 SIZE = 100
 LIMIT_PERCENT = 0.1
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import cache
 from figures import BARE, OURS, Figure, Goal, Results
 from peers import PEERS, Rotation
-from peers.base import environment
+from peers.base import POLL, environment
 from programs import PATIENCE, Announcements, Program
 
 from parts.setting import Setting
@@ -77,7 +77,7 @@ def _through(who: str, root: Path) -> tuple[str, float]:
         while sum(path.stat().st_size for path in peer.log_files("chatty")) < BYTES:
             if time.monotonic() > deadline:
                 break  # the digest will tell
-            time.sleep(0.05)
+            time.sleep(POLL)
         return _digest(peer.log_files("chatty")), BYTES / 1e6 / (printed.at - begun.at)
     finally:
         peer.end()

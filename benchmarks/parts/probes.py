@@ -21,6 +21,7 @@ PROGRAMS = 100
 SECONDS = 60.0
 INTERVAL = 10
 SETTLE = 3.0
+"""Seconds for a start, and for a change of the file, to come to rest."""
 LIMIT_MS = 1.0
 
 

@@ -27,6 +27,8 @@ PROGRAMS = 100
 LINES = 100
 DELAY = "1s"
 SECONDS = 15.0
+WARM_UP = 2.0
+"""Seconds of crashes before the measurement: the first ones all come at once."""
 STALL_MS = 10.0
 LAG = Path(__file__).parents[1] / "lag.py"
 
@@ -39,7 +41,7 @@ def measure(setting: Setting, results: Results) -> None:
         elif who == "supervisord":  # it starts all that ended once a second, too
             peer = PEERS[who](setting.root / f"{who}-crash", programs)
             _ask_while_they_crash(peer, results)
-    results.remarks.append(
+    results.remark(
         f"Each program prints {LINES} lines and ends with 1; vllmctl starts it again after "
         f"{DELAY}, supervisord when its poll of a second is over. circus and pm2 are left out: "
         "without a delay a hundred of them take the machine."
@@ -74,7 +76,7 @@ def _ask_while_they_crash(peer: Peer, results: Results, looped: Sequence[int] = 
         peer.spawn()
         peer.take(PROGRAMS)
         peer.wait_for(lambda: peer.ask(peer.status_command()).stdout != "", "a status")
-        time.sleep(2.0)
+        time.sleep(WARM_UP)
         for pid in [peer.daemon_pid(), *looped] if looped else ():
             os.kill(pid, signal.SIGUSR1)  # lag.py begins anew
         peer.announcements.rest()

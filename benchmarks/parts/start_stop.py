@@ -10,6 +10,7 @@ import time
 
 from field import Field
 from figures import Figure, Results, ahead_of_all
+from peers.base import SETTLED
 from processes import Ends
 from programs import PATIENCE
 
@@ -27,10 +28,9 @@ def measure(field: Field, results: Results) -> None:
     for _ in range(ROUNDS.get(field.size, USUAL_ROUNDS)):
         for peer in field.shuffled():
             if field.size > MOST.get(peer.name, field.size):
-                remark = f"{peer.name} is left out at {field.size:,}: it takes minutes."
-                results.remarks += [remark] if remark not in results.remarks else []
+                results.remark(f"{peer.name} is left out at {field.size:,}: it takes minutes.")
                 continue
-            time.sleep(1.1)  # a program that has just begun is not started again at once by some
+            time.sleep(SETTLED)
             ends = Ends(peer.pids())
             begin = time.monotonic()
             peer.stop_all()

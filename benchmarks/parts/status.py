@@ -31,9 +31,7 @@ def measure(field: Field, results: Results) -> None:
         times.setdefault(BARE, []).append(bare)
     for who, values in times.items():
         results.figures.append(Figure(WHAT, who, "ms", tuple(values), field.size))
-    remark = "bare: `python -c pass`, the floor under every command in Python."
-    if remark not in results.remarks:
-        results.remarks.append(remark)
+    results.remark("bare: `python -c pass`, the floor under every command in Python.")
 
 
 def goals(results: Results) -> None:

@@ -23,6 +23,9 @@ from processes import Ends, alive, own_processes
 from programs import PATIENCE, Announcement, Announcements, Program
 
 POLL = 0.02
+SETTLED = 1.1
+"""Seconds after which no supervisor here takes a program for one that has just begun: several wait
+for a second before they start such a one again."""
 CLIENTS = Path(__file__).parents[1] / "clients"
 
 
@@ -158,8 +161,7 @@ class Peer(ABC):
         """Nothing is left of it, whatever it says itself."""
         with suppress(OSError, ValueError, subprocess.SubprocessError, RuntimeError):
             self.shut_down()
-        time.sleep(POLL)
-        for one in self.announcements.rest():
+        for one in self.announcements.rest(quiet=POLL):  # one may be on its way
             self.children[f"{one.name} {one.pid}"] = one
         left = [pid for pid in self.pids() if alive(pid)]
         if left:
