@@ -28,12 +28,17 @@ def row(outcome: Outcome) -> str:
 
 
 def summary(outcomes: Iterable[Outcome], seconds: float) -> str:
-    """How many cells of each kind there were, and how many went well."""
+    """How many cells of each kind there were and how many went well; last, what went badly again.
+
+    Of a long output often the end alone is kept.
+    """
     all_of = list(outcomes)
     kinds = Counter(outcome.cell.actor.partition(" ")[0] for outcome in all_of)
-    bad = sum(bool(outcome.broken) for outcome in all_of)
+    bad = [outcome for outcome in all_of if outcome.broken]
     struck = ", ".join(f"{count} of the {kind}" for kind, count in sorted(kinds.items()))
-    return (
+    counts = (
         f"{len(all_of)} deaths ({struck}) in {len({o.cell.act for o in all_of})} acts, "
-        f"{bad} broke a promise; {seconds:.0f} s, {seconds / max(1, len(all_of)):.2f} s a death"
+        f"{len(bad)} broke a promise; {seconds:.0f} s, "
+        f"{seconds / max(1, len(all_of)):.2f} s a death"
     )
+    return "\n".join([counts, *map(row, bad)])
