@@ -26,6 +26,7 @@ DANGEROUS = (
     "restart: shim of subject: before runs/ID/shim.tmp renamed to shim.json",
     "stop: daemon: after intent.json.tmp renamed to intent.json",
     "stop: shim of subject: before runs/ID/exit.tmp renamed to exit.json",
+    "crash: forkserver: after child reaped",
     "crash: daemon: after instances/NAME.json.tmp renamed to NAME.json",
     "come back to a lost shim: daemon: before SIGKILL sent",
     "rotate: shim of subject: after logs/NAME.log renamed to NAME.log.N",

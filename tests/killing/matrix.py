@@ -174,12 +174,16 @@ def _come_back(stage: Stage, act: Act) -> str:
 
 
 def at_rest(stage: Stage) -> bool:
-    """Whether no state will change by itself."""
+    """Whether no state will change by itself, nor by an end that the daemon has yet to see."""
     models = stage.models()
     return bool(models) and all(
-        (model["state"] == "RUNNING" and model["restarts"]["attempt"] == 0)
+        (
+            model["state"] == "RUNNING"
+            and model["restarts"]["attempt"] == 0
+            and stage.run_lives(name)
+        )
         or model["state"] in ("STOPPED", "EXITED", "FATAL")
-        for model in models.values()
+        for name, model in models.items()
     )
 
 

@@ -268,6 +268,11 @@ class Stage:
         run = self.record(name).run
         return (run and read_record(f"{self.site.state.run(run)}/shim.json", ShimRecord)) or None
 
+    def run_lives(self, name: str) -> bool:
+        """Whether shim and leader of the record's run are there."""
+        shim = self.shim_of(name)
+        return shim is not None and all(runs(one.pid) for one in (shim.shim, shim.leader))
+
     def account(self, name: str) -> dict[str, Account]:
         """What a player did, by the first letters of the run."""
         found = {}
