@@ -16,6 +16,7 @@ from parts import (
     comeback,
     control,
     death,
+    growth,
     idle,
     logs,
     memory,
@@ -38,6 +39,7 @@ FIELD_PARTS = {
 }
 """Measured on supervisors side by side, at each size; memory before the others have grown it."""
 OWN_PARTS = {
+    "growth": growth,
     "probes": probes,
     "logs": logs,
     "comeback": comeback,

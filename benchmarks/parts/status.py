@@ -13,8 +13,6 @@ WHAT = "status, whole process"
 ROUNDS = {1000: 5}
 USUAL_ROUNDS = 15
 RATIO = 0.6
-GROWTH = 1.2
-"""Of our time with 100 over that with one."""
 
 
 def measure(field: Field, results: Results) -> None:
@@ -40,6 +38,3 @@ def goals(results: Results) -> None:
         ours, theirs = results.median(WHAT, OURS, size), results.median(WHAT, "supervisord", size)
         if ours is not None and theirs is not None:
             results.goals.append(Goal(f"at {size}: vllmctl ÷ supervisorctl", ours / theirs, RATIO))
-    few, many = results.median(WHAT, OURS, 1), results.median(WHAT, OURS, 100)
-    if few is not None and many is not None:
-        results.goals.append(Goal("vllmctl: with 100 ÷ with 1", many / few, GROWTH))
