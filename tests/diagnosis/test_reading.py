@@ -240,6 +240,25 @@ def test_a_start_that_a_signal_ended_is_no_failure() -> None:
     assert of_text("Traceback (most recent call last):\nKeyboardInterrupt: terminated\n").clean
 
 
+ENGINE_SIGNALLED = (
+    "(EngineCore pid=2) INFO 11-26 15:34:43 [core.py:1454] [shutdown] EngineCore: trigger received "
+    "signal=SIGTERM\n"
+)
+
+
+@pytest.mark.parametrize("prefix", ["", "(APIServer pid=1) "])
+def test_a_server_that_ends_its_engine_says_afterwards_what_it_dies_of(prefix: str) -> None:
+    server = f"{prefix}Traceback (most recent call last):\n{prefix}KeyError: 'x'\n"
+    found = of_text(ENGINE_SIGNALLED + server)
+    assert (found.name, found.cause) == ("unknown", "it ended with exit code 1: KeyError: 'x'")
+
+
+@pytest.mark.parametrize("prefix", ["(EngineCore pid=2) ", PREFIX])
+def test_what_an_engine_says_that_was_told_to_end_is_no_failure(prefix: str) -> None:
+    below = f"{prefix}Traceback (most recent call last):\n{prefix}KeyError: 'x'\n"
+    assert of_text(ENGINE_SIGNALLED + below).clean
+
+
 def test_a_server_that_left_tidily_and_without_an_error_left_by_itself() -> None:
     assert of_text(READY + LEFT, None).clean
     assert of_text(READY + DEAD + "\n" + LEFT, None).name == "engine_dead"

@@ -140,6 +140,18 @@ FAILURES = (
         when=READY, act=acts.stop_after(acts.chat_fails),
     ),
     Failure(
+        "certificate-missing",
+        "the certificate's file is not there, which it sees once all is loaded",
+        "bad_args", "FileNotFoundError", retry=False,
+        flags=("--ssl-certfile=/nowhere/tls.pem",),
+    ),
+    Failure(
+        "certificate-broken",
+        "the certificate's file is none",
+        "bad_args", "SSLError", retry=False,
+        flags=("--ssl-certfile=/dev/null",),
+    ),
+    Failure(
         "batched-tokens",
         "max-num-batched-tokens is smaller than max-model-len",
         "bad_args", "max_num_batched_tokens (128) is smaller than max_model_len (256)", retry=False,

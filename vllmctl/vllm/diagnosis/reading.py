@@ -50,6 +50,8 @@ _SIGNALLED = re.compile(
 prints whose engine has died."""
 _ENGINE_SIGNALLED = re.compile(r"\[shutdown\].*received signal")
 """Said of an engine also when its own server ends it, after a failure elsewhere."""
+_BELOW = re.compile(r"Engine|Worker|Vllm")
+"""Processes below the server, as their lines' prefixes name them."""
 _LEAVING = re.compile(r"^(?:Application shutdown complete|Finished server process)")
 _CLIENT_ERROR = re.compile(r"Exception in ASGI application")
 _REQUEST_LOGGER = re.compile(r"serving|protocol|preprocess|chat_utils|tool_parser|reasoning|logger")
@@ -76,8 +78,8 @@ class Reading:
 
     def __init__(self, log: Iterable[bytes]) -> None:
         self.ready = False
-        self.signalled = False
-        """Its end was asked for by a signal, and nothing had failed before."""
+        self._signalled = False
+        self._engine_signalled = False
         self.left_tidily = False
         self.is_vllm = False
         self.whole = False
@@ -100,6 +102,16 @@ class Reading:
         )[-LAST_LINES:]
 
     @property
+    def signalled(self) -> bool:
+        """Its end was asked for by a signal, and nothing had failed before.
+
+        An engine is also told to end by its own server, which says only afterwards of what it dies
+        itself.
+        """
+        engine_alone = self._engine_signalled and not self._found and self.error is None
+        return self._signalled or engine_alone
+
+    @property
     def findings(self) -> list[Finding]:
         """Those that may be the cause, the surest first, and among equals the first."""
         found = [
@@ -120,7 +132,9 @@ class Reading:
         self._note_marks(line)
         if line.level:
             self._answers_client = _CLIENT_ERROR.search(text) is not None
-        if line.harmless or self.signalled:
+        if line.harmless or self._signalled:
+            return
+        if self._engine_signalled and (line.level or _BELOW.match(line.process)):
             return
         self._read_error(line)
 
@@ -134,14 +148,15 @@ class Reading:
             self._begin_anew(whole=True)
             self.ready = True
         elif _SIGNALLED.search(text):
-            self.signalled = not self._found
+            self._signalled = not self._found
         elif _ENGINE_SIGNALLED.search(text):
-            self.signalled = not self._found and self.error is None
+            self._engine_signalled = not self._found and self.error is None
         elif _LEAVING.match(text):
             self.left_tidily = True
 
     def _begin_anew(self, *, whole: bool) -> None:
-        self.ready = self.signalled = self.left_tidily = self._answers_client = False
+        self.ready = self.left_tidily = self._answers_client = False
+        self._signalled = self._engine_signalled = False
         self.whole = whole
         self.error = None
         self._found.clear()

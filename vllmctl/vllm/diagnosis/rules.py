@@ -198,6 +198,14 @@ RULES: tuple[Rule, ...] = (
         retry=True,
         inside=r"in (?:create_server_(?:unix_)?socket|setup_server)\b",
     ),
+    _rule(
+        "bad_args",
+        SURE,
+        r"^(?:FileNotFoundError|PermissionError|IsADirectoryError|ssl\.SSLError): \[",
+        inside=r"in create_ssl_context\b",
+        hint="see that ssl-certfile and ssl-keyfile are PEM files that belong together, and that "
+        "the model's user may read them",
+    ),
     # -- the model: where it is -----------------------------------------------------------------
     _rule(
         "hf_auth",
