@@ -13,6 +13,7 @@ from threading import Thread
 import pytest
 import uvloop
 
+from vllmctl.core.spec import Launch
 from vllmctl.vllm.liveness import Answered, Broken, Reply, TimedOut
 from vllmctl.vllm.probe import Prober, base_url
 
@@ -58,7 +59,7 @@ def ask(url: str, timeout: float = 10.0) -> Reply:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "localhost"])
 def test_a_server_is_asked_by_address_and_by_name(port: int, host: str) -> None:
-    url = base_url(host, port)
+    url = base_url(Launch(argv=(), workdir="/", host=host), port)
     assert ask(f"{url}/health") == Answered(200)
     assert ask(f"{url}/other") == Answered(404)
     assert ask(f"{url}/moved") == Answered(200)
@@ -89,7 +90,8 @@ def test_a_server_on_ipv6_is_asked() -> None:
     thread = Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
-        assert ask(base_url("::", server.server_address[1]) + "/health") == Answered(200)
+        url = base_url(Launch(argv=(), workdir="/", host="::"), server.server_address[1])
+        assert ask(f"{url}/health") == Answered(200)
     finally:
         server.shutdown()
         thread.join()

@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import pytest
+from workplace import CERTIFICATE
 
 MODULE = [sys.executable, "-m", "vllmctl.vllm.simulator"]
 MODEL = "acme/tiny"
@@ -335,6 +337,42 @@ def test_a_client_that_goes_away_ends_its_request_and_is_not_logged(start: Start
         one.complete(timeout=0.1, max_tokens=9999)
     eventually("aborted too", lambda: one.metric("request_success_total") == 2)
     assert "Traceback" not in one.log()
+
+
+def test_with_a_certificate_it_speaks_tls_and_nothing_else(start: Start) -> None:
+    one = start("--ssl-certfile", CERTIFICATE, "--simulate-token-time", "0.02")
+    one.says("Starting vLLM server on https://127.0.0.1")
+    one.says("Application startup complete.")
+    with pytest.raises((ConnectionError, http.client.HTTPException)):
+        one.get("/health")
+    trust = ssl.create_default_context(cafile=CERTIFICATE)
+    trust.check_hostname = False
+    connection = http.client.HTTPSConnection("127.0.0.1", one.port, context=trust)
+
+    def running() -> float:
+        connection.request("GET", "/metrics")
+        lines = connection.getresponse().read().decode().splitlines()
+        (line,) = (line for line in lines if line.startswith("vllm:num_requests_running{"))
+        return float(line.split()[-1])
+
+    other = http.client.HTTPSConnection("127.0.0.1", one.port, context=trust)
+    body = json.dumps({"model": MODEL, "prompt": "x", "stream": True, "max_tokens": 9999})
+    other.request("POST", "/v1/completions", body)
+    response = other.getresponse()
+    assert response.readline().startswith(b"data: ")
+    eventually("running", lambda: running() == 1)
+    response.close()
+    other.close()
+    eventually("aborted, since its client has gone", lambda: running() == 0)
+    connection.close()
+    assert "Traceback" not in one.log()
+
+
+def test_a_certificate_that_cannot_be_used_ends_the_start(start: Start) -> None:
+    one = start("--ssl-certfile", __file__)
+    assert one.ends() == 1
+    assert f"error: cannot use {__file__} for TLS: " in one.log()
+    one.is_gone()
 
 
 def test_more_requests_than_max_num_seqs_wait(start: Start) -> None:

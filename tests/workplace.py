@@ -8,6 +8,7 @@ import random
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -30,6 +31,8 @@ Model = dict[str, Any]
 COMMAND = [sys.executable, "-m", "vllmctl"]
 NOBODY = 65534
 """A user id that owns nothing here."""
+CERTIFICATE = str(Path(__file__).with_name("tls.pem"))
+"""A certificate of models.example and its key, for nothing but these tests."""
 PATIENCE = 30.0
 """Seconds after which a condition that was waited for is a failure. Never a fixed sleep."""
 
@@ -359,7 +362,7 @@ def complete(model: Model, /, timeout: float = 30, **keys: Any) -> tuple[int, An
 
 def _answer(request: urllib.request.Request, timeout: float) -> tuple[int, Any]:
     try:
-        with urllib.request.urlopen(request, timeout=timeout) as response:
+        with urllib.request.urlopen(request, timeout=timeout, context=_trust(request)) as response:
             body, status = response.read(), response.status
     except urllib.error.HTTPError as error:
         with error:
@@ -370,6 +373,15 @@ def _answer(request: urllib.request.Request, timeout: float) -> tuple[int, Any]:
         return status, json.loads(body)
     except ValueError:
         return status, body.decode(errors="replace")
+
+
+def _trust(request: urllib.request.Request) -> ssl.SSLContext | None:
+    """Of the servers with TLS, only that of the tests is believed."""
+    if request.type != "https":
+        return None
+    context = ssl.create_default_context(cafile=CERTIFICATE)
+    context.check_hostname = False  # it is made out to models.example
+    return context
 
 
 def process(pid: int) -> Process:

@@ -210,7 +210,7 @@ class Monitor:
         address = None
         if self._port is not None:
             address = Address(
-                url=base_url(instance.launch.host, self._port),
+                url=base_url(instance.launch, self._port),
                 served=instance.served,
                 key=self._api_key(instance),
                 has_engine=instance.engine is not Engine.COMMAND,
@@ -234,7 +234,7 @@ class Monitor:
         health = instance.policy.health
         if health.path is None or self._port is None:
             return Answer(True)
-        url = base_url(instance.launch.host, self._port)
+        url = base_url(instance.launch, self._port)
         answer = await self._prober.health(url, health.path, health.timeout)
         if answer.ok and instance.engine is not Engine.COMMAND and instance.served:
             key = self._api_key(instance)

@@ -205,7 +205,7 @@ def _end_document(end: End | None, clock: Clock) -> dict[str, Any] | None:
 def _url(instance: Instance | None, sight: Sight) -> str | None:
     if instance is None or sight.port is None or sight.run is None:
         return None
-    return base_url(instance.launch.host, sight.port)
+    return base_url(instance.launch, sight.port)
 
 
 def _port(instance: Instance | None, sight: Sight) -> int | None:

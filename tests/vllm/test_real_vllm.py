@@ -17,7 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from workplace import Model, Site, complete, free_port, process, quick, wait_for
+from workplace import (
+    CERTIFICATE,
+    Model,
+    Site,
+    complete,
+    free_port,
+    process,
+    quick,
+    wait_for,
+)
 
 from vllmctl.backend.processes import alive
 
@@ -228,7 +237,7 @@ def test_a_changed_launch_replaces_it_even_while_it_loads(real: RealSite) -> Non
     loading = real.wait_for_loading()
     tree = [process(pid) for pid in loading["pids"]]
     side = real.model("side")
-    real.tiny["args"]["max-model-len"] = 128
+    real.tiny["args"] |= {"max-model-len": 128, "ssl-certfile": CERTIFICATE}
     real.save()
     after = wait_for(
         lambda: (m := real.model("tiny"))["pid"] not in (None, loading["pid"]) and m,
@@ -238,5 +247,8 @@ def test_a_changed_launch_replaces_it_even_while_it_loads(real: RealSite) -> Non
     assert not any(alive(member) for member in tree)
     assert b"128" in Path(f"/proc/{after['pid']}/cmdline").read_bytes()
     assert real.model("side")["pids"] == side["pids"]
+    model = real.running()  # over TLS now
+    assert model["url"].startswith("https://")
+    assert real.completes(model)
     real.ok("shutdown")
     assert real.leftovers() == []

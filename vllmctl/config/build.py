@@ -21,7 +21,15 @@ from vllmctl.config.policy import build_policy
 from vllmctl.config.reading import EnvFile, Reading
 from vllmctl.config.settings import settings_of
 from vllmctl.config.validate import as_list, got
-from vllmctl.core.spec import PORT_PLACEHOLDER, RUN_VARIABLE, Engine, Instance, Launch, Setting
+from vllmctl.core.spec import (
+    PORT_PLACEHOLDER,
+    RUN_VARIABLE,
+    Engine,
+    Instance,
+    Launch,
+    Policy,
+    Setting,
+)
 from vllmctl.vllm import command
 
 VLLM = ("vllm",)
@@ -58,6 +66,7 @@ def build(definition: Definition, reading: Reading) -> Built:
     host = read.text("host") or _DEFAULT.host
     model, served, argvs = _commands(read, engine, names, host, gpus, port, reading.room)
     policy = build_policy(read, port is not None)
+    _check_probes(read, policy)
     from_files = _env_files(read, reading)
     environment = _environment(read, from_files)
     workdir, user, limits = _workdir(read), _user(read), _limits(read)
@@ -198,6 +207,12 @@ def _check_args(read: Reader, extra_args: list[str]) -> None:
             name, "write it under args; it is passed in the environment, where ps does not show it"
         )
         read.wrong(f"--{name} is passed by vllmctl itself", remedy, "extra_args", index)
+
+
+def _check_probes(read: Reader, policy: Policy) -> None:
+    for (flag, value), why in command.ANSWERS_NO_PROBE.items():
+        if policy.health.path and read.plain("args", flag) == value:
+            read.wrong(f"{why}: it would never be RUNNING", "write health: off", "args", flag)
 
 
 def _check_list(read: Reader, name: str, values: Listing) -> None:

@@ -20,6 +20,13 @@ RESERVED = {
 IN_THE_ENVIRONMENT = {"api-key": "VLLM_API_KEY", "hf-token": "HF_TOKEN"}
 """Secret flags, and the variables that mean the same: `ps` shows a flag to everybody."""
 
+ANSWERS_NO_PROBE: dict[tuple[str, object], str] = {
+    ("headless", True): "has no API server that could answer a probe",
+    ("ssl-cert-reqs", 2): "refuses whoever has no certificate, and so every probe",  # CERT_REQUIRED
+}
+"""Flags with a value by which vLLM cannot be asked how it is, and why."""
+_TLS = ("ssl-certfile", "ssl-keyfile")
+
 
 def flag_name(written: str) -> str:
     """The one name of a flag: vLLM takes `_` for `-`, up to the first dot."""
@@ -102,6 +109,16 @@ def served_name(args: Mapping[str, object], extra_args: Sequence[str], model: st
         if flag_name(flag.removeprefix("--")) == "served-model-name" and flag.startswith("--"):
             return value if equals else "".join(extra_args[index + 1 : index + 2])
     return model
+
+
+def speaks_tls(argv: Sequence[str]) -> bool:
+    """Whether the server that is started so speaks TLS, which these flags make it do.
+
+    vLLM hands them to uvicorn (0.54, `Config.is_ssl`).
+    """
+    return any(
+        word.startswith("--") and flag_name(word[2:].partition("=")[0]) in _TLS for word in argv
+    )
 
 
 def reserved_word(extra_args: Sequence[str]) -> tuple[int, str] | None:

@@ -10,6 +10,8 @@ from typing import Any
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
+from vllmctl.core.spec import Launch
+from vllmctl.vllm.command import speaks_tls
 from vllmctl.vllm.liveness import Answered, Broken, TimedOut
 from vllmctl.vllm.metrics import LARGEST
 
@@ -22,13 +24,14 @@ class Answer:
     message: str = ""
 
 
-def base_url(host: str, port: int) -> str:
-    """Where a server that listens on `host` is reached from this machine."""
+def base_url(launch: Launch, port: int) -> str:
+    """Where a server is reached from this machine."""
+    scheme, host = "https" if speaks_tls(launch.argv) else "http", launch.host
     if host in ("0.0.0.0", ""):
         host = "127.0.0.1"
     elif host == "::":
         host = "::1"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 class _Connector(aiohttp.TCPConnector):
@@ -43,7 +46,7 @@ class _Connector(aiohttp.TCPConnector):
         self, req: aiohttp.ClientRequest, traces: Any, timeout: aiohttp.ClientTimeout
     ) -> ResponseHandler:
         url = req.url
-        if url.scheme != "http":  # a redirection to TLS
+        if url.scheme != "http":
             return await super()._create_connection(req, traces, timeout)
         assert url.raw_host is not None
         assert url.port is not None
@@ -56,11 +59,15 @@ class _Connector(aiohttp.TCPConnector):
 
 
 class Prober:
-    """Asks servers over HTTP. One for all of them; no proxy from the environment is used."""
+    """Asks servers over HTTP. One for all of them; no proxy from the environment is used.
+
+    A certificate is not checked: it bears the name by which others know the server, and who
+    listens on a port of this machine is known already.
+    """
 
     def __init__(self) -> None:
         self._session = aiohttp.ClientSession(
-            connector=_Connector(limit=0, force_close=True), trust_env=False
+            connector=_Connector(limit=0, force_close=True, ssl=False), trust_env=False
         )
 
     async def close(self) -> None:

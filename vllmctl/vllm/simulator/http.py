@@ -8,7 +8,10 @@ from __future__ import annotations
 import json
 import select
 import socket
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import ssl
 
 _REASONS = {
     200: "OK",
@@ -69,6 +72,14 @@ class Connection:
         self._chunked = False
         self._keep = False
         self._bodiless = False
+
+    def secure(self, context: ssl.SSLContext) -> None:
+        """Speak TLS from now on."""
+        self._client.settimeout(_STALLED)
+        try:
+            self._client = context.wrap_socket(self._client, server_side=True)
+        except OSError as error:  # ssl.SSLError, too
+            raise Gone from error
 
     def request(self) -> Request | None:
         """The next request; None where the client wants no more."""
@@ -158,12 +169,13 @@ class Connection:
         """Whether the client has hung up while it was to wait."""
         poll = select.poll()  # not select(), which knows no descriptor above 1023
         poll.register(self._client, select.POLLIN)
-        if not poll.poll(0):
+        if len(self._buffer) > _MAX_HEAD or not poll.poll(0):
             return False
         try:
-            return not self._client.recv(1, socket.MSG_PEEK)
-        except OSError:
+            self._more()  # of its next request; TLS lets nobody peek
+        except Gone:
             return True
+        return False
 
     def respond(self, status: int, content: Any, kind: str = "application/json") -> None:
         """A whole answer. What is not a string is sent as JSON."""

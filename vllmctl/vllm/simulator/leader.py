@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import socket
+from typing import TYPE_CHECKING
 
 from vllmctl.vllm.simulator import channel, engine, failures, process
 from vllmctl.vllm.simulator.failures import FAILURES, Place
@@ -20,6 +21,9 @@ from vllmctl.vllm.simulator.loading import (
 from vllmctl.vllm.simulator.log import ERR, Log, write
 from vllmctl.vllm.simulator.options import Options
 from vllmctl.vllm.simulator.server import Server
+
+if TYPE_CHECKING:
+    import ssl
 
 INTERRUPTED = -1
 """In place of an exit code: end as one who is interrupted (Ctrl-C) does."""
@@ -71,6 +75,12 @@ def run(options: Options) -> int:
         loading.play(SERVING, Place.LEADER, log)
         loading.reach(1.0, Place.LEADER, log)
         try:
+            security = _security(options)
+        except OSError as error:  # ssl.SSLError, too
+            process.end(engine_pid, _ENGINE_PATIENCE)
+            write(ERR, f"simulator: error: cannot use {options.ssl_certfile} for TLS: {error}\n")
+            return 1
+        try:
             _listen(listener)
         except OSError:
             process.end(engine_pid, _ENGINE_PATIENCE)
@@ -83,7 +93,18 @@ def run(options: Options) -> int:
         if engine_pid:
             process.end(engine_pid, 0)
         return INTERRUPTED
-    return Server(options, log, listener, mine, engine_pid).run()
+    return Server(options, log, listener, security, mine, engine_pid).run()
+
+
+def _security(options: Options) -> ssl.SSLContext | None:
+    """As uvicorn makes it of these flags; OSError if the files are no good."""
+    if options.ssl_certfile is None:
+        return None
+    import ssl  # 15 ms that few need
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(options.ssl_certfile, options.ssl_keyfile)
+    return context
 
 
 def _port_in_use(options: Options) -> int:

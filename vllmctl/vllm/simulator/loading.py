@@ -123,7 +123,7 @@ ENGINE_CACHING = (
 
 SERVING = (
     Step(0.95, "api_server.py:589", "Supported tasks: ['generate']"),
-    Step(0.98, "api_server.py:689", "Starting vLLM server on http://{host}:{port}"),
+    Step(0.98, "api_server.py:689", "Starting vLLM server on {scheme}://{host}:{port}"),
     # Healthy servers frighten, too.
     Step(
         0.98,
@@ -160,6 +160,7 @@ class Loading:
             "version": VERSION,
             "model": options.model,
             "served": options.names[0],
+            "scheme": options.scheme,
             "host": options.host,
             "port": options.port,
             "max_model_len": options.max_model_len,

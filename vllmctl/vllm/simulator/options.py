@@ -33,6 +33,8 @@ class Options(NamedTuple):
     max_model_len: int = 32768
     max_num_seqs: int = 256
     shutdown_timeout: float = 0.0
+    ssl_keyfile: str | None = None
+    ssl_certfile: str | None = None
     runner: str = "auto"
     sleep_mode: bool = False
     developer: bool = False
@@ -57,6 +59,10 @@ class Options(NamedTuple):
     def names(self) -> tuple[str, ...]:
         """What `/v1/models` lists; the first one labels the metrics."""
         return self.served_model_name or (self.model,)
+
+    @property
+    def scheme(self) -> str:
+        return "https" if self.ssl_certfile else "http"
 
 
 class Flag(NamedTuple):
@@ -124,6 +130,8 @@ VLLM_FLAGS = (
     Flag("max-model-len", "max_model_len", _positive, "N", "longer requests get a 400"),
     Flag("max-num-seqs", "max_num_seqs", _positive, "N", "more requests than this wait"),
     Flag("shutdown-timeout", "shutdown_timeout", _seconds, "S", "how long TERM waits for requests"),
+    Flag("ssl-certfile", "ssl_certfile", str, "FILE", "serve over TLS, with this certificate"),
+    Flag("ssl-keyfile", "ssl_keyfile", str, "FILE", "its key, if it is not in the same file"),
     Flag("runner", "runner", str, "NAME", "pooling: embeddings, and no completions"),
     Flag("enable-sleep-mode", "sleep_mode", None, "", "/sleep, with VLLM_SERVER_DEV_MODE=1"),
 )

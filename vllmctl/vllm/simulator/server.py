@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from vllmctl.vllm.simulator import failures, process
 from vllmctl.vllm.simulator.api import Api
@@ -17,6 +18,9 @@ from vllmctl.vllm.simulator.client import ABORT, ERROR, EngineClient
 from vllmctl.vllm.simulator.http import BadRequest, Connection, Gone, Request, reason
 from vllmctl.vllm.simulator.log import OUT, Log, stamped
 from vllmctl.vllm.simulator.options import Options
+
+if TYPE_CHECKING:
+    import ssl
 
 _LAST_WORDS = 0.1
 """Seconds that requests which were cut short have to say so to their clients."""
@@ -29,11 +33,18 @@ class Server:
     """One ready API server. The main thread runs loop(); each connection has a thread."""
 
     def __init__(
-        self, options: Options, log: Log, listener: socket.socket, engine: Channel, engine_pid: int
+        self,
+        options: Options,
+        log: Log,
+        listener: socket.socket,
+        security: ssl.SSLContext | None,
+        engine: Channel,
+        engine_pid: int,
     ) -> None:
         self._options = options
         self._log = log
         self._listener = listener
+        self._security = security
         self._channel = engine
         self._engine_pid = engine_pid
         self._engine = EngineClient(engine)
@@ -161,6 +172,8 @@ class Server:
 
     def _serve(self, connection: Connection) -> None:
         try:
+            if self._security is not None:
+                connection.secure(self._security)
             while (request := connection.request()) is not None:
                 if self._signalled or self._code is not None:
                     connection.last()
