@@ -164,6 +164,48 @@ FAILURES = (
         flags=("--enable-auto-tool-choice", "--tool-call-parser=nonsense"),
     ),
     Failure(
+        "reasoning-parser",
+        "a reasoning parser that is not known",
+        "bad_args", "Reasoning parser 'nonsense' not found", retry=False,
+        flags=("--reasoning-parser=nonsense",),
+    ),
+    Failure(
+        "load-format",
+        "a load format that is not known",
+        "bad_args", "Load format `nonsense` is not supported", retry=False,
+        flags=("--load-format=nonsense",),
+    ),
+    Failure(
+        "tokenizer-mode",
+        "a kind of tokenizer that is not known",
+        "bad_args", "No tokenizer registered for tokenizer_mode='nonsense'", retry=False,
+        flags=("--tokenizer-mode=nonsense",),
+    ),
+    Failure(
+        "tokenizer-nowhere",
+        "the tokenizer's folder is not there",
+        "model_not_found", "HFValidationError: Repo id must use", retry=False,
+        flags=("--tokenizer=/nowhere",),
+    ),
+    Failure(
+        "block-size",
+        "a size of KV cache blocks that no attention backend has",
+        "bad_args", "No common block size for 7", retry=False,
+        flags=("--block-size=7",),
+    ),
+    Failure(
+        "log-config-missing",
+        "the logging configuration's file is not there",
+        "bad_args", "Could not load logging config", retry=False,
+        flags=("--log-config-file=/nowhere.json",),
+    ),
+    Failure(
+        "data-parallel-rank",
+        "a rank of data parallelism for a model without experts",
+        "bad_args", "Non-MoE models do not support external data parallel", retry=False,
+        flags=("--data-parallel-size=2", "--data-parallel-rank=1"),
+    ),
+    Failure(
         "negative-length",
         "a length that is no length",
         "bad_args", "Input should be greater than or equal to -1",
