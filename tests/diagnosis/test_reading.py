@@ -256,7 +256,8 @@ def test_a_server_that_ends_its_engine_says_afterwards_what_it_dies_of(prefix: s
 @pytest.mark.parametrize("prefix", ["(EngineCore pid=2) ", PREFIX])
 def test_what_an_engine_says_that_was_told_to_end_is_no_failure(prefix: str) -> None:
     below = f"{prefix}Traceback (most recent call last):\n{prefix}KeyError: 'x'\n"
-    assert of_text(ENGINE_SIGNALLED + below).clean
+    assert of_text(ENGINE_SIGNALLED + below, 0).clean
+    assert of_text(ENGINE_SIGNALLED + below, 1).name == "unknown", "the end of the log is missing"
 
 
 def test_a_server_that_left_tidily_and_without_an_error_left_by_itself() -> None:

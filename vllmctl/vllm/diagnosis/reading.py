@@ -78,7 +78,8 @@ class Reading:
 
     def __init__(self, log: Iterable[bytes]) -> None:
         self.ready = False
-        self._signalled = False
+        self.signalled = False
+        """Its end was asked for by a signal, and nothing had failed before."""
         self._engine_signalled = False
         self.left_tidily = False
         self.is_vllm = False
@@ -102,14 +103,13 @@ class Reading:
         )[-LAST_LINES:]
 
     @property
-    def signalled(self) -> bool:
-        """Its end was asked for by a signal, and nothing had failed before.
+    def engine_signalled(self) -> bool:
+        """Its engine's end was asked for by a signal, and nothing has failed.
 
         An engine is also told to end by its own server, which says only afterwards of what it dies
         itself.
         """
-        engine_alone = self._engine_signalled and not self._found and self.error is None
-        return self._signalled or engine_alone
+        return self._engine_signalled and not self._found and self.error is None
 
     @property
     def findings(self) -> list[Finding]:
@@ -132,7 +132,7 @@ class Reading:
         self._note_marks(line)
         if line.level:
             self._answers_client = _CLIENT_ERROR.search(text) is not None
-        if line.harmless or self._signalled:
+        if line.harmless or self.signalled:
             return
         if self._engine_signalled and (line.level or _BELOW.match(line.process)):
             return
@@ -148,15 +148,15 @@ class Reading:
             self._begin_anew(whole=True)
             self.ready = True
         elif _SIGNALLED.search(text):
-            self._signalled = not self._found
+            self.signalled = not self._found
         elif _ENGINE_SIGNALLED.search(text):
             self._engine_signalled = not self._found and self.error is None
         elif _LEAVING.match(text):
             self.left_tidily = True
 
     def _begin_anew(self, *, whole: bool) -> None:
-        self.ready = self.left_tidily = self._answers_client = False
-        self._signalled = self._engine_signalled = False
+        self.ready = self.signalled = self.left_tidily = self._answers_client = False
+        self._engine_signalled = False
         self.whole = whole
         self.error = None
         self._found.clear()

@@ -39,7 +39,7 @@ def judge(exit: Exit, reading: Reading, was_ready: bool) -> Diagnosis:
     was_ready = was_ready or reading.ready
     finding = next((one for one in reading.findings if _is_believed(one, reading)), None)
     if finding is None and exit.signal is None:
-        if reading.signalled:
+        if reading.signalled or (reading.engine_signalled and exit.code in (0, None)):
             return Diagnosis("clean_exit", True, "a signal from outside asked it to end")
         if exit.code in (0, None) and _left_by_itself(reading):
             return Diagnosis("clean_exit", True, "it shut down by itself, and nothing had failed")
