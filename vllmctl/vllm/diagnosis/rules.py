@@ -237,7 +237,7 @@ RULES: tuple[Rule, ...] = (
         r"Cannot find the requested files in the (?:disk|local) cache",
         r"Connection(?:Error|ResetError|AbortedError)?\b.{0,120}" + _HUB,
         _HUB + r".{0,200}(?:timed out|Connection (?:refused|reset|aborted)|Name or service)",
-        r"(?:SSLError|SSLEOFError|CERTIFICATE_VERIFY_FAILED)",
+        r"(?:SSLError(?!: \[(?:SSL\] PEM lib|X509:))|SSLEOFError|CERTIFICATE_VERIFY_FAILED)",
         r"[Tt]emporary failure in name resolution|NameResolutionError|getaddrinfo failed",
         _ERROR + r"(?:ConnectTimeout|ReadTimeout|ProxyError|ConnectError|RemoteProtocolError)\b",
         r"(?:429|50[0234]) (?:Client|Server) Error",
