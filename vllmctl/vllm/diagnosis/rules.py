@@ -565,8 +565,6 @@ RULES: tuple[Rule, ...] = (
         r"Engine core proc(?:ess)? \S+ died unexpectedly",
         r"!!!!!!! Segfault encountered",
         r"engine core exited unexpectedly",
-        r"(?:RPCServer|Engine) process died before responding",
-        r"Got fatal signal from worker processes",
         r"Fatal Python error: (?:Segmentation fault|Aborted)",
         r"Worker \S+ pid \d+ died, exit code: -(?!15\b)\d+",
         r"The actor died unexpectedly|ActorDiedError|WorkerCrashedError|SYSTEM_ERROR_EXIT",
@@ -577,9 +575,10 @@ RULES: tuple[Rule, ...] = (
         r"EngineDeadError",
         r"WorkerProc initialization failed|Engine core initialization failed",
         r"Engine process failed to start",
+        r"(?:RPCServer|Engine) process died before responding",
         r"MQLLMEngine is already dead",
         r"Background loop (?:is not running|has errored)",
-        r"Worker proc(?:ess)? \S+ died unexpectedly",
+        r"Worker proc(?:ess)? \S+ died unexpectedly|Got fatal signal from worker processes",
     ),
 )
 
