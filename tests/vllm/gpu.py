@@ -29,7 +29,7 @@ OUT = os.environ.get("VLLMCTL_TEST_GPU_OUT", "")
 MORE_FLAGS = tuple(os.environ.get("VLLMCTL_TEST_GPU_FLAGS", "").split())
 """Of every model, for an installation that needs some."""
 _SMI = "nvidia-smi"
-_PLAIN = "--format=csv,noheader,nounits"
+PLAIN = "--format=csv,noheader,nounits"
 SLACK = 200
 """MiB by which two readings of unused memory may differ."""
 
@@ -73,17 +73,17 @@ def ask(*words: str) -> str:
 
 def used() -> int:
     """MiB of GPU 0 that are in use, the driver's own left out."""
-    return int(ask("--id=0", "--query-gpu=memory.used", _PLAIN).split()[0])
+    return int(ask("--id=0", "--query-gpu=memory.used", PLAIN).split()[0])
 
 
 def total() -> int:
     """MiB of GPU 0."""
-    return int(ask("--id=0", "--query-gpu=memory.total", _PLAIN).split()[0])
+    return int(ask("--id=0", "--query-gpu=memory.total", PLAIN).split()[0])
 
 
 def holders() -> list[list[str]]:
     """Process id and MiB of each that holds memory, as far as the driver tells."""
-    rows = ask("--query-compute-apps=pid,used_memory", _PLAIN).splitlines()
+    rows = ask("--query-compute-apps=pid,used_memory", PLAIN).splitlines()
     return [[word.strip() for word in row.split(",")] for row in rows if row.strip()]
 
 
@@ -219,7 +219,7 @@ class GpuSite(FailureSite):
     gpus: int | str = 0
 
     def __init__(self, vllm: str, *others: Any) -> None:
-        gpu = ask("--id=0", "--query-gpu=name", _PLAIN).strip()
+        gpu = ask("--id=0", "--query-gpu=name", PLAIN).strip()
         self.about = {"vllm_version": version_of(vllm), "gpu": gpu}
         super().__init__(vllm, *others)
 

@@ -27,6 +27,7 @@ from vllm.gpu import FAT, GpuSite, holders, keep, kept, note, see_it_freed, tree
 from vllm.gpu_failures import BUSY, DUMMY, GPU_FAILURES, HEALTHY, ON_A_GPU, WITHOUT_MEMORY
 from vllm.trials import Outcome, Trial, record
 from vllmctl.backend.processes import alive
+from vllmctl.doctor.gpus import GPU_QUERY, PROCESS_QUERY
 from vllmctl.vllm.progress import _PHASES
 
 pytestmark = [
@@ -225,22 +226,25 @@ def test_two_models_of_one_gpu_load_one_after_the_other(couple: Pair) -> None:
         holders=holders(),
         pids={model["name"]: model["pids"] for model in models},
     )
-    keep(
-        "nvidia-smi/apps.txt",
-        gpu.ask(
-            "--query-compute-apps=gpu_uuid,pid,process_name,used_memory",
-            "--format=csv,noheader,nounits",
-        ),
-    )
-    keep("nvidia-smi/heading.txt", gpu.ask())
-    keep("doctor.txt", couple.run("doctor", patience=120).stdout)
-    keep("doctor.json", couple.run("doctor", "--json", patience=120).stdout)
     assert all(len(names) < 2 for names in loading)
     assert any("waits for its turn to load" in sentence for sentence in sentences)
     for model in models:
         status, answer = complete(model, timeout=60, model="tiny")
         assert status == 200, answer
         assert model["restarts"]["total"] == 0
+
+
+def test_doctor_sees_the_gpu_and_who_holds_it(both: Pair) -> None:
+    keep_answers("nvidia-smi")
+    said = both.run("doctor", patience=150)
+    keep("doctor.txt", said.stdout + said.stderr)
+    documented = both.run("doctor", "--json", patience=150)
+    keep("doctor.json", documented.stdout)
+    note("doctor", code=said.returncode)
+    name, driver = gpu.ask("--query-gpu=name,driver_version", gpu.PLAIN).splitlines()[0].split(", ")
+    assert name in said.stdout
+    assert f"driver {driver}" in said.stdout
+    assert json.loads(documented.stdout)
 
 
 def test_the_memory_of_a_killed_server_comes_back_and_the_next_start_is_ready(
@@ -328,6 +332,13 @@ def test_stop_of_a_ready_one_frees_the_memory(couple: Pair) -> None:
     gpu.wait_free(couple.before)
 
 
+def keep_answers(folder: str) -> None:
+    """What nvidia-smi answers to doctor's three questions, as it comes."""
+    keep(f"{folder}/gpus.txt", gpu.ask(f"--query-gpu={GPU_QUERY}", gpu.PLAIN))
+    keep(f"{folder}/apps.txt", gpu.ask(f"--query-compute-apps={PROCESS_QUERY}", gpu.PLAIN))
+    keep(f"{folder}/heading.txt", gpu.ask())
+
+
 def engine_of(site: Pair, name: str) -> int:
     failure = next(one for one in pair() if one.name == name)
     return member(Trial(site, failure), "EngineCore")
@@ -348,13 +359,7 @@ def test_a_gpu_that_another_program_holds_is_told(table: Table, whole: None) -> 
     before = used()
     with gpu.held_by_another(executable(), gpu.total() * 7 // 8) as holder:
         note("held by another", pid=holder, used=used(), holders=holders())
-        keep(
-            "nvidia-smi/apps-held.txt",
-            gpu.ask(
-                "--query-compute-apps=gpu_uuid,pid,process_name,used_memory",
-                "--format=csv,noheader,nounits",
-            ),
-        )
+        keep_answers("nvidia-smi-held")
         outcome = table.end_of(BUSY)
     gpu.wait_free(before)
     expect(table, BUSY, outcome)
