@@ -133,14 +133,15 @@ SHARES = {"large": 0.5, "small": 0.2}
 
 def pair() -> tuple[Failure, ...]:
     """Two good models, as rows of a table that fail in no way of their own."""
-    health = {"interval": "1s", "timeout": "5s", "failures": 2, "inference": "3s"}
+    eager = {"interval": "1s", "timeout": "5s", "failures": 2, "inference": "3s"}
+    health = {"large": {"interval": "10s"}, "small": eager}
     policy = {"policy": "on-failure", "delay": "1s", "factor": 1, "max_restarts": "unlimited"}
     return tuple(
         Failure(
             name, "good", "", "",
             change=with_config(**FAT),
             flags=(*DUMMY, f"--gpu-memory-utilization={share}"),
-            keys={"health": health, "restart": policy, "stop": {"grace": f"{GRACE}s"}},
+            keys={"health": health[name], "restart": policy, "stop": {"grace": f"{GRACE}s"}},
         )
         for name, share in SHARES.items()
     )  # fmt: skip
@@ -265,11 +266,11 @@ def test_the_memory_of_a_killed_server_comes_back_and_the_next_start_is_ready(
 
 
 def test_a_killed_engine_exits_0_and_is_restarted(both: Pair) -> None:
-    before = both.model("small")
+    before = both.model("large")
     tree, in_use = tree_of(before), used()
-    os.kill(engine_of(both, "small"), signal.SIGKILL)
-    see_it_freed("the engine was killed", tree, both.share("small"), in_use)
-    after = both.successor("small", before)
+    os.kill(engine_of(both, "large"), signal.SIGKILL)
+    see_it_freed("the engine was killed", tree, both.share("large"), in_use)
+    after = both.successor("large", before)
     last = after["last_exit"]
     note("after that", diagnosis=last["diagnosis"], code=last["code"])
     assert (last["code"], last["diagnosis"]["class"]) == (0, "engine_dead")
