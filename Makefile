@@ -11,7 +11,7 @@ EXAMPLES ?= 300
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help up down test simulate properties test-vllm kill-matrix kill-steps soak flags lint format
-.PHONY: test-vllm-slow test-vllm-failures recordings screens oddities bench bench-check docs picture wheel clean
+.PHONY: test-vllm-slow test-vllm-failures test-vllm-gpu recordings screens oddities bench bench-check docs picture wheel clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/:.*  ## /\t/' | expand -t 14
@@ -57,6 +57,12 @@ test-vllm-slow: $(STAMP)  ## A hung engine, and a slow one that is left alone fo
 test-vllm-failures: $(STAMP)  ## Every failure of real vLLM in the table, under vllmctl (NAMES="a or b")
 	@vllm=$$($(PYTHON) scripts/setup-vllm) && VLLMCTL_TEST_SHARE=1 VLLMCTL_TEST_VLLM="$$vllm" \
 		$(BIN)/pytest -v tests/vllm/test_real_failures.py $(if $(NAMES),-k "$(NAMES)")
+
+VLLM ?=
+test-vllm-gpu: $(STAMP)  ## Real vLLM on a real GPU, for some minutes (VLLM=/path/to/bin/vllm)
+	@test -n "$(VLLM)" || { echo "make test-vllm-gpu VLLM=/path/to/bin/vllm"; exit 2; }
+	@VLLMCTL_TEST_GPU=1 VLLMCTL_TEST_VLLM="$(VLLM)" $(BIN)/pytest -v tests/vllm/test_real_gpu.py \
+		$(if $(NAMES),-k "$(NAMES)")
 
 recordings: $(STAMP)  ## The same, and write down what they print
 	@VLLMCTL_RECORD=1 $(MAKE) --no-print-directory test-vllm-failures

@@ -345,15 +345,15 @@ def get(url: str, timeout: float = 10) -> tuple[int, Any]:
     return _answer(urllib.request.Request(url), timeout)
 
 
-def complete(model: Model, /, timeout: float = 30, **keys: Any) -> tuple[int, Any]:
-    """(status, answer) of one chat completion; `keys` go into the question."""
-    question = {
-        "model": model["model"],
-        "messages": [{"role": "user", "content": "hello"}],
-        "max_tokens": 4,
-    } | keys
+def complete(
+    model: Model, /, timeout: float = 30, path: str = "chat/completions", **keys: Any
+) -> tuple[int, Any]:
+    """(status, answer) of one completion; `keys` go into the question."""
+    question = {"model": model["model"], "max_tokens": 4} | keys
+    if path == "chat/completions":
+        question.setdefault("messages", [{"role": "user", "content": "hello"}])
     request = urllib.request.Request(
-        f"{model['url']}/v1/chat/completions",
+        f"{model['url']}/v1/{path}",
         json.dumps(question).encode(),
         {"Content-Type": "application/json"},
     )

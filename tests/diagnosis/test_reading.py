@@ -32,6 +32,10 @@ LINES = [
     ("RuntimeError: NCCL error: unhandled cuda error (run with NCCL_DEBUG=INFO)", "gpu_fault"),
     ("torch.distributed.DistBackendError: NCCL error in: /x:94, unhandled cuda error", "gpu_fault"),
     ("ModuleNotFoundError: No module named 'x'", "missing_dependency"),
+    # CUDA_VISIBLE_DEVICES leaves no GPU, and a smaller number than the model wants (0.22.0).
+    ("AssertionError: DP adjusted local rank 0 is out of bounds. ", "cuda_driver"),
+    ("AssertionError: local_world_size (2) must be less than or equal to the number of visible "
+     "devices (1).", "bad_args"),
     ("RuntimeError: unable to write to file </torch_1>: No space left on device (28)",
      "shm_too_small"),
 ]  # fmt: skip

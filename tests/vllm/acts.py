@@ -143,6 +143,16 @@ def mistakes(trial: Trial) -> None:
     chat(trial)
 
 
+def whole_prompt(trial: Trial) -> None:
+    """A long prompt, and the probability of each of its tokens: more memory than vLLM has set
+    aside, where the vocabulary is large. The answer is an error, or none comes."""
+    asked = {"prompt": [100] * 8000, "prompt_logprobs": 1, "max_tokens": 1}
+    status, answer = complete(
+        trial.document(), timeout=120, path="completions", model="tiny", **asked
+    )
+    assert status != 200, answer
+
+
 # -- cgroups -----------------------------------------------------------------------------------
 
 LIMITS = {

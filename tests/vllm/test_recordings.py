@@ -9,6 +9,7 @@ import re
 import pytest
 
 from vllm.failures import FAILURES, Failure
+from vllm.gpu_failures import GPU_FAILURES
 from vllm.recording import INDEX, MOST_BYTES, RECORDINGS
 
 ENTRIES = json.loads(INDEX.read_text())["recordings"]
@@ -16,7 +17,11 @@ FOREIGN = re.compile(rb"/tmp/vctl-|/\.cache/vllmctl|\.pyenv|/home/|\[vllmctl\]")
 """Paths of the machine that recorded, and the shim's marks."""
 
 
-@pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: failure.name)
+RECORDED = [one for one in GPU_FAILURES if f"{one.name}.log" in ENTRIES]
+"""Of those that need a GPU, what has been recorded on one so far."""
+
+
+@pytest.mark.parametrize("failure", [*FAILURES, *RECORDED], ids=lambda failure: failure.name)
 def test_each_failure_has_its_recording(failure: Failure) -> None:
     entry = ENTRIES[f"{failure.name}.log"]
     expected = (failure.diagnosis, failure.retry, failure.words)

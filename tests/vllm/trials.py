@@ -49,14 +49,21 @@ class Outcome:
 
 
 class FailureSite(Site):
-    """A site with a daemon and these failures, none of which starts by itself."""
+    """A site with a daemon and these failures, none of which starts by itself.
+
+    A kind of machine is a subclass: what every model has there, and what its recordings say."""
+
+    flags: Sequence[str] = FLAGS
+    env: Mapping[str, str] = ENV
+    gpus: int | str = "none"  # else one would wait until another has loaded
+    about: Mapping[str, object] = {}
+    """Of every entry in the index of recordings, where it is another vLLM than the index's."""
 
     def __init__(self, vllm: str, failures: Sequence[Failure]) -> None:
         super().__init__()
         self.vllm = vllm
-        maker = Path(__file__).parents[2] / "scripts" / "make_tiny_model.py"
         self.tiny = self.root / "models" / "tiny"
-        subprocess.run([sys.executable, maker, self.tiny], check=True, capture_output=True)
+        self.make_model(self.tiny)
         self.hub = Hub(self.tiny)
         self.taken = socket.create_server((HOST, 0))
         self.groups: list[Path] = []
@@ -64,7 +71,7 @@ class FailureSite(Site):
         defaults = {
             "host": HOST,
             "port": "auto",
-            "gpus": "none",  # else one would wait until another has loaded
+            "gpus": self.gpus,
             "autostart": False,
             "restart": "never",
             "health": {"interval": "2s", "inference": "off", "start_timeout": "30m"},
@@ -73,6 +80,11 @@ class FailureSite(Site):
         self.write(json.dumps({"defaults": defaults, "models": self.definitions}))
         self.spawn("daemon")
         wait_for(lambda: os.path.exists(self.state.socket), "the daemon")
+
+    def make_model(self, folder: Path) -> None:
+        """The good model, which the failures spoil."""
+        maker = Path(__file__).parents[2] / "scripts" / "make_tiny_model.py"
+        subprocess.run([sys.executable, maker, folder], check=True, capture_output=True)
 
     def _prepare(self, failure: Failure) -> dict[str, Any]:
         """The model's entry in models.yaml; its folder and its cgroups are made."""
@@ -103,8 +115,8 @@ class FailureSite(Site):
             "model": _filled(failure.model, names),
             "executable": called,
             # Not `args`: for each executable and environment, vLLM would be asked for its flags.
-            "extra_args": [_filled(flag, names) for flag in (*FLAGS, *failure.flags)],
-            "env": {key: _filled(text, names) for key, text in {**ENV, **failure.env}.items()},
+            "extra_args": [_filled(flag, names) for flag in (*self.flags, *failure.flags)],
+            "env": {key: _filled(text, names) for key, text in {**self.env, **failure.env}.items()},
             **failure.keys,
         }
 
@@ -184,6 +196,7 @@ def record(site: FailureSite, failure: Failure, outcome: Outcome) -> None:
     address = ("--host", HOST, "--port", str(outcome.document["port"]))
     entry: dict[str, Any] = {
         "what": failure.what,
+        **site.about,
         "command": [
             *(site.vllm, "serve", definition["model"], *address),
             *(*definition["extra_args"], *failure.appended),

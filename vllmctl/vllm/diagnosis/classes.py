@@ -109,7 +109,8 @@ CLASSES: dict[str, Class] = {
             "cuda_driver",
             "the GPU or its driver cannot be used",
             "run `nvidia-smi`: if it fails, mend the driver or give the container its GPUs "
-            "(`--gpus all`); if it works, the driver is too old for this vLLM",
+            "(`--gpus all`); if it works, see that `gpus:` and CUDA_VISIBLE_DEVICES name GPUs that "
+            "it lists; else the driver is too old for this vLLM",
         ),
         Class(
             "nccl",

@@ -175,6 +175,7 @@ RULES: tuple[Rule, ...] = (
         SURE,
         r"Cannot find the config file for \w+",
         r"World size \(\d+\) is larger than the number of available GPUs",
+        r"local_world_size \(\d+\) must be less than or equal to the number of visible devices",
         r"number of required (?:GPUs|\w+) exceeds the total number of available",
         r"Bidirectional models are not supported by",
         r"does not support LoRA",
@@ -402,6 +403,7 @@ RULES: tuple[Rule, ...] = (
         SURE,
         r"No CUDA GPUs are available|No HIP GPUs are available",
         r"Failed to infer device type",
+        r"local rank 0 is out of bounds",  # CUDA_VISIBLE_DEVICES leaves none (0.22)
         r"NVML_SUCCESS == r INTERNAL ASSERT",
         r"device >= 0 && device < num_gpus",
         r"Error 80[234]: ",
