@@ -122,6 +122,21 @@ def test_a_start_on_a_gpu_goes_through_every_phase() -> None:
     ]
 
 
+def test_a_real_start_on_a_gpu_shows_what_only_a_gpu_does() -> None:
+    found = one_by_one((RECORDINGS / "gpu-healthy.log").read_bytes())
+    stages = list(dict.fromkeys(one.stage for one in found))
+    assert stages[stages.index("weights loaded") :] == [
+        "weights loaded",
+        "compiling",
+        "creating the KV cache",
+        "capturing CUDA graphs",
+        "capturing CUDA graphs for decoding",
+        "warming up",
+        "starting the server",
+        "ready",
+    ]
+
+
 def test_a_start_that_compiles_nothing_is_not_said_to_compile() -> None:
     log = (RECORDINGS / "ready-and-term.log").read_bytes()
     assert b"disabling torch.compile" in log

@@ -20,6 +20,25 @@ def test_an_end_that_was_asked_for_is_clean_whatever_the_log_says(name: str, cau
 
 
 @pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("engine-killed-ready", "engine_dead"),
+        ("gpu-oom-serving", "cuda_oom"),
+        ("gpu-fault", "gpu_fault"),
+        ("engine-stopped", "engine_hang"),
+        ("ready-and-term", "engine_hang"),
+        ("healthy-mistakes", "engine_hang"),
+    ],
+)
+def test_failed_probes_are_explained_by_the_log_if_it_says_why(name: str, expected: str) -> None:
+    _, log = recorded(name)
+    found = ending(Exit(0), log, cause=Cause.UNHEALTHY)
+    assert (found.name, found.retry) == (expected, True)
+    assert found.cause.startswith("it failed its health probes")
+    assert ending(Exit(0), log, cause=Cause.UNHEALTHY, knows_vllm=False).name == "engine_hang"
+
+
+@pytest.mark.parametrize(
     ("number", "step", "retry"),
     [
         (errno.ENOENT, "exec", False),

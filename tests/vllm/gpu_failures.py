@@ -68,7 +68,7 @@ ON_A_GPU = (
     Failure(
         "gpu-fault",
         "ready; a token that the embedding has no row for: the tokenizer is another model's",
-        "gpu_fault", "CUDA error: device-side assert triggered",
+        "gpu_fault", "Assertion `srcIndex < srcSelectDimSize` failed",
         change=with_config(**FAT, vocab_size=64, bos_token_id=0, eos_token_id=1, pad_token_id=1),
         flags=(*DUMMY, "--gpu-memory-utilization=0.1"),
         when=READY, act=acts.chat_fails,
@@ -94,7 +94,7 @@ WITHOUT_MEMORY = (
     Failure(
         "gpu-not-there",
         "`gpus:` names a GPU that the machine does not have",
-        "cuda_driver", "",
+        "cuda_driver", "NVMLError_InvalidArgument",
         keys={"gpus": [77]},
     ),
     Failure(

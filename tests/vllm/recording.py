@@ -12,7 +12,7 @@ from typing import Any
 
 RECORDINGS = Path(__file__).parent / "recordings"
 INDEX = RECORDINGS / "index.json"
-MOST_BYTES = 120_000
+MOST_BYTES = 150_000
 _MARK = re.compile(rb"^\[vllmctl\] .*\n", re.MULTILINE)
 
 

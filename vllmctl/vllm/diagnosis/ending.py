@@ -38,6 +38,8 @@ def by_ending(
     if lost is not None:
         why = f" ({lost})" if lost else ""
         return Diagnosis("unknown", True, f"its shim was lost, so nobody saw how it ended{why}")
+    if cause is Cause.UNHEALTHY and knows_vllm:
+        return _by_illness(log)
     if cause is not None:
         return _by_cause(cause)
     if knows_vllm:
@@ -90,6 +92,18 @@ def _by_exec_error(argv0: str, number: int, step: str) -> Diagnosis:
     forbidden = step == "workdir" and number == errno.EACCES
     certain = (step == "exec" and number in _EXEC_HINTS) or step in ("user", "limits") or forbidden
     return Diagnosis("exec_failed", not certain, f"{argv0} {what}: {os.strerror(number)}", hint)
+
+
+_SAYS_NOTHING = frozenset({"unknown", "clean_exit", "killed"})
+
+
+def _by_illness(log: Iterable[bytes]) -> Diagnosis:
+    """What its log says of the failed probes: a server may answer 503 for a while before it ends
+    for want of its engine (vLLM 0.22)."""
+    found = diagnose(Exit(), log, was_ready=True)
+    if found.name in _SAYS_NOTHING:
+        return _by_cause(Cause.UNHEALTHY)
+    return replace(found, cause=f"it failed its health probes: {found.cause}")
 
 
 def _by_cause(cause: Cause) -> Diagnosis:

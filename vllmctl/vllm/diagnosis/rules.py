@@ -426,6 +426,13 @@ RULES: tuple[Rule, ...] = (
     _rule(
         "gpu_fault",
         SURE,
+        r"\.cu:\d+: .{0,160}Assertion `.{0,160}(?:srcSelectDimSize|out of bounds).{0,5}` failed",
+        hint="an index was out of range, mostly that of a token: see that the tokenizer and the "
+        "adapters are this model's own",
+    ),
+    _rule(
+        "gpu_fault",
+        SURE,
         r"an illegal memory access was encountered|Cuda failure 700",
         r"CUDA error: (?:device-side assert|unspecified launch failure|misaligned address|"
         r"an illegal instruction|the launch timed out|hardware stack error|uncorrectable ECC|"
