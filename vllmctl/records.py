@@ -16,7 +16,7 @@ import msgspec
 
 from vllmctl.clock import Clock, Stamp
 from vllmctl.core.observed import Cause, Diagnosis, End, Exit, Timings
-from vllmctl.core.spec import Instance, Setting
+from vllmctl.core.spec import Instance, Launch, Setting
 from vllmctl.ownfiles import create_own, open_own
 
 T = TypeVar("T")
@@ -195,6 +195,11 @@ class InstanceRecord:
     """When the last restart was."""
     timings: Timings | None = None
     """Of the last start that ended RUNNING and was watched from its beginning."""
+
+    def timings_for(self, launch: Launch) -> Timings | None:
+        """The timings, if they are of a start of the same launch."""
+        known = self.timings
+        return known if known is not None and known.digest == launch.digest() else None
 
 
 def write_record(path: str, value: object, *, durable: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""The daemon, step by step: the loop of `supervisor`, the work of `backend/local`, the probes.
+"""The daemon, step by step: the loop of `supervisor`, what `backend/` does for it, the probes.
 
 What it decides, the product's own core decides. All that is here is lost when it dies.
 """

@@ -1,4 +1,4 @@
-"""How the simulated daemon comes back: what `backend/remains` reads and `backend/local` does."""
+"""How the simulated daemon comes back: what `backend/comingback` does, as the real one."""
 
 from __future__ import annotations
 

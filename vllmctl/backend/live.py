@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vllmctl.backend.processes import alive
 from vllmctl.core.observed import Run
 from vllmctl.logfile import Position
-from vllmctl.records import Process, RunRecord
+from vllmctl.records import Process, RunRecord, ShimRecord
 
 
 @dataclass(slots=True)
@@ -28,6 +28,13 @@ class Live:
     ending: bool = False
     oom_kills: int | None = None
     """The machine's count (`oomkills`) when the run was begun or found."""
+
+    def attach(self, record: ShimRecord) -> None:
+        """Its command was executed; know what the shim has written down of that."""
+        self.shim, self.leader = record.shim, record.leader
+        self.pipe_inode, self.protocol = record.pipe_inode, record.protocol
+        self.log = Position(record.log.device, record.log.inode, record.log.offset)
+        self.run = replace(self.run, executed=True)
 
     def seen(self) -> tuple[Run, RunRecord, Process | None, Process | None]:
         """All of it that a `Sight` shows."""

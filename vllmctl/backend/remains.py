@@ -1,6 +1,6 @@
 """Reading what an earlier daemon left of its runs, and rebuilding what was damaged of it.
 
-It finds out; `core.recovery` decides; `local` does. Everything here blocks: not for the loop.
+It finds out; `core.recovery` decides; `comingback` does. Everything here blocks: not for the loop.
 
 What a run was told to run stands in run.json. Should that be lost, it is taken from the
 environment of the run's shim, which has a copy. Once the shim is gone, too, there is nothing to
