@@ -23,6 +23,8 @@ sys.dont_write_bytecode = False
 # A shell ignores Ctrl-C for what it runs in the background, and that would be inherited here.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+# Ended from outside, what was started is ended, too.
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.fixture
