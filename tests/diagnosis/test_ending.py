@@ -26,6 +26,7 @@ def test_an_end_that_was_asked_for_is_clean_whatever_the_log_says(name: str, cau
         ("gpu-oom-serving", "cuda_oom"),
         ("gpu-fault", "gpu_fault"),
         ("engine-stopped", "engine_hang"),
+        ("worker-stopped", "engine_hang"),
         ("ready-and-term", "engine_hang"),
         ("healthy-mistakes", "engine_hang"),
     ],

@@ -228,16 +228,20 @@ def test_an_error_that_a_client_was_given_is_not_why_it_ended(log: str) -> None:
 
 # -- ends that were asked for ------------------------------------------------------------------
 
-SIGNALLED = (
-    "(APIServer pid=1) INFO 11-23 22:25:37 [launcher.py:93] Shutting down FastAPI HTTP server."
-)
+SIGNALLED = [
+    "(APIServer pid=1) INFO 11-23 22:25:37 [launcher.py:93] Shutting down FastAPI HTTP server.",
+    # 0.32, whose hung engine says nothing of its own signal
+    "(APIServer pid=1) INFO 11-26 17:05:03 [launcher.py:254] [shutdown] API server: shutdown "
+    "triggered",
+]
 DEAD = PREFIX + "vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue."
 
 
+@pytest.mark.parametrize("signalled", SIGNALLED)
 @pytest.mark.parametrize("code", [0, 1, None])
-def test_what_is_said_after_a_signal_is_no_failure(code: int | None) -> None:
-    assert of_text(f"{READY}{SIGNALLED}\n{DEAD}\n", code).clean
-    assert of_text(f"{READY}{DEAD}\n{SIGNALLED}\n", code).name == "engine_dead"
+def test_what_is_said_after_a_signal_is_no_failure(signalled: str, code: int | None) -> None:
+    assert of_text(f"{READY}{signalled}\n{DEAD}\n", code).clean
+    assert of_text(f"{READY}{DEAD}\n{signalled}\n", code).name == "engine_dead"
 
 
 def test_a_start_that_a_signal_ended_is_no_failure() -> None:

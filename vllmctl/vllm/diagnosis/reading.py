@@ -42,7 +42,7 @@ _READY = re.compile(r"Application startup complete\.$")
 _BANNER = re.compile(r"vLLM API server version \d|^non-default args: ")
 _RUN = re.compile(r"^\[vllmctl\] .* started: pid ")
 _SIGNALLED = re.compile(
-    r"[Ss]hutting down FastAPI HTTP server"
+    r"[Ss]hutting down FastAPI HTTP server|\[shutdown\] API server: shutdown triggered"
     r"|Received signal SIG(?:TERM|INT)|^\*\*\* SIG(?:TERM|INT) received"
     r"|^KeyboardInterrupt: terminated|slurmstepd: error: \*\*\* .*CANCELLED"
 )
