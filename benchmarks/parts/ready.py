@@ -24,7 +24,8 @@ from parts.setting import Setting
 
 TITLE = "Real vLLM until it is ready"
 WHAT = "from the start to ready"
-ROUNDS = 3
+ROUNDS = 6
+"""Of each: three differ by more than the goal allows."""
 RATIO = 1.02
 PATIENCE = 600.0
 POLL = 0.05
